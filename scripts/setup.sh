@@ -30,14 +30,25 @@ if ! command -v kubectl >/dev/null; then
   apt-get install -y -qq --no-install-recommends kubernetes-client >/dev/null
 fi
 
+# The machine's own apt sources of Debian packages, as source lines.
+deb_src_lines() {
+  awk 'FNR==1{suites="";uris="";comp="";deb=0}
+       /^deb /{sub(/^deb /,"deb-src ");print}
+       /^Types:.*deb/{deb=1} /^URIs:/{uris=$2} /^Suites:/{$1="";suites=$0} /^Components:/{$1="";comp=$0}
+       (/^[[:space:]]*$/||/^Components:/)&&deb&&uris&&suites&&comp{
+         n=split(suites,s," "); for(i=1;i<=n;i++)print "deb-src",uris,s[i],comp; suites="";comp=""}' \
+    /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources 2>/dev/null |
+    grep -i debian || true
+}
+
 # fetch_source PACKAGE DIR: the package's source as Debian ships it, patches applied, into DIR.
 fetch_source() {
   local list
   list=$(mktemp -d)
   mkdir -p "$list/lists/partial" "$2"
-  echo 'deb-src http://deb.debian.org/debian bookworm main' >"$list/sources.list"
+  deb_src_lines >"$list/sources.list"
   local opts=(-o "Dir::Etc::sourcelist=$list/sources.list" -o "Dir::Etc::sourceparts=-"
-              -o "Dir::State::lists=$list/lists")
+              -o "Dir::State::lists=$list/lists" -o APT::Sandbox::User=root)
   apt-get update -qq "${opts[@]}"
   (cd "$2" && apt-get source -qq "${opts[@]}" "$1" >/dev/null)
   rm -rf "$list"
@@ -48,7 +59,7 @@ build_civetweb() {
   fetch_source civetweb "$work"
   cd "$work"/civetweb-*/
   # OpenSSL 3 linked directly (Debian's own library looks symbols up at run time and misses one).
-  local flags="-O2 -g -fPIC -Iinclude -DNO_SSL_DL -DOPENSSL_API_3_0 -DUSE_WEBSOCKET -DUSE_IPV6 -DUSE_ZLIB
+  local flags="-O2 -w -fPIC -Iinclude -DNO_SSL_DL -DOPENSSL_API_3_0 -DUSE_WEBSOCKET -DUSE_IPV6 -DUSE_ZLIB
                -DNO_CGI -DNO_FILES -DNO_CACHING -DUSE_STACK_SIZE=262144 -DNDEBUG -fvisibility=hidden"
   # shellcheck disable=SC2086
   gcc $flags -fvisibility=default -c src/civetweb.c -o civetweb.o

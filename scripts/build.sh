@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# build.sh release|debug|asan|tsan [TARGET...]: builds into build/<type>; the executable is build/<type>/coracle.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+type=${1:-release}
+[ $# -eq 0 ] || shift
+case $type in
+  release) options=(-DCMAKE_BUILD_TYPE=Release) ;;
+  debug)   options=(-DCMAKE_BUILD_TYPE=Debug) ;;
+  asan)    options=(-DCMAKE_BUILD_TYPE=Debug "-DCMAKE_CXX_FLAGS_DEBUG=-O1 -g1" -DCORACLE_SANITIZE=address,undefined) ;;
+  tsan)    options=(-DCMAKE_BUILD_TYPE=Debug "-DCMAKE_CXX_FLAGS_DEBUG=-O1 -g1" -DCORACLE_SANITIZE=thread) ;;
+  *) echo "usage: scripts/build.sh release|debug|asan|tsan [TARGET...]" >&2; exit 2 ;;
+esac
+if command -v ccache >/dev/null; then options+=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache); fi
+cmake -S . -B "build/$type" -G Ninja "${options[@]}" -DCORACLE_WERROR="${CORACLE_WERROR:-OFF}" >"build/$type.cmake.log" 2>&1 || {
+  cat "build/$type.cmake.log" >&2
+  exit 1
+}
+ninja -C "build/$type" "$@"

@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# One command to a lab: sets up, builds, starts a cluster of network namespaces on this machine, applies the examples.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+scripts/setup.sh
+scripts/build.sh release coracle
+coracle=build/release/coracle
+"$coracle" lab up --nodes "${NODES:-1}"
+export KUBECONFIG
+KUBECONFIG=$("$coracle" lab kubeconfig)
+kubectl apply -f manifests/examples
+kubectl wait --for=condition=Ready pod -l 'app in (backend,frontend)' --timeout=60s
+kubectl get pods,services,endpoints
+url=$("$coracle" lab url frontend)
+cat <<EOF
+
+The lab runs. Try:
+  export KUBECONFIG=\$($coracle lab kubeconfig)
+  kubectl get pods,services,endpoints
+  curl $url/                 # answers come from the frontend Pods in turn
+  kubectl delete pod backend-1 && kubectl get endpoints backend
+  $coracle lab exec lab-node-1 -- iptables -t nat -S KUBE-SERVICES
+  $coracle lab down          # leaves nothing behind
+EOF
