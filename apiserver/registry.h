@@ -72,6 +72,9 @@ struct ResourceKind {
   // create, `object` is null on delete. dry_run: check and fill in, hold nothing.
   std::function<Result<Allocation>(Json* object, const Json* old, bool dry_run)> allocate;
   std::vector<Column> columns;            // after "Name"... see print_table.h; empty = Name and Age
+  enum class NameRule { Subdomain, Label, Label1035 };
+  NameRule name_rule = NameRule::Subdomain;  // which names objects of the kind may have
+  std::vector<std::string> subresources;     // besides "status": "binding", "finalize"
 };
 
 struct WriteOptions {
