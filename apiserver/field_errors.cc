@@ -17,7 +17,8 @@ std::string shown(const Json& value) {
 }  // namespace
 
 void FieldErrors::required(const std::string& field, const std::string& detail) {
-  causes_.push_back({"FieldValueRequired", detail.empty() ? "Required value" : "Required value: " + detail, field});
+  causes_.push_back({"FieldValueRequired",
+                     detail.empty() ? "Required value" : "Required value: " + detail, field});
 }
 
 void FieldErrors::invalid(const std::string& field, const Json& value, const std::string& detail) {

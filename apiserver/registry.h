@@ -1,5 +1,6 @@
 // The resource table's shape and the generic pipeline every write goes through:
-// decode -> default -> prepare -> validate -> allocate -> store. HTTP and LocalClient both end here.
+// decode -> default -> prepare -> validate -> allocate -> store. HTTP and LocalClient both end
+// here.
 #pragma once
 
 #include <coracle/client.h>
@@ -8,6 +9,7 @@
 #include <coracle/object.h>
 #include <coracle/result.h>
 #include <coracle/store.h>
+
 #include <functional>
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
@@ -17,12 +19,14 @@
 
 namespace coracle {
 
-// Collects every bad field of one request, for one 422. Paths as Kubernetes writes them: "spec.ports[0].port".
+// Collects every bad field of one request, for one 422. Paths as Kubernetes writes them:
+// "spec.ports[0].port".
 class FieldErrors {
  public:
   void required(const std::string& field, const std::string& detail = "");
   void invalid(const std::string& field, const Json& value, const std::string& detail);
-  void not_supported(const std::string& field, const Json& value, const std::vector<std::string>& supported);
+  void not_supported(const std::string& field, const Json& value,
+                     const std::vector<std::string>& supported);
   void duplicate(const std::string& field, const Json& value);
   void forbidden(const std::string& field, const std::string& detail);
   void too_long(const std::string& field, const std::string& detail);
@@ -34,7 +38,8 @@ class FieldErrors {
   std::vector<Cause> causes_;
 };
 
-// One column of `kubectl get`. `cell` yields a JSON string or integer. priority 1 = only with -o wide.
+// One column of `kubectl get`. `cell` yields a JSON string or integer. priority 1 = only with -o
+// wide.
 struct Column {
   std::string name;
   std::string type;    // "string" | "integer"
@@ -50,28 +55,30 @@ struct Allocation {
   std::function<void()> rollback;
 };
 
-// A kind is one descriptor; apiserver/resources/<kind>.cc makes it, resources/resources.cc lists them in order.
+// A kind is one descriptor; apiserver/resources/<kind>.cc makes it, resources/resources.cc lists
+// them in order.
 struct ResourceKind {
   Resource resource;
   std::string singular;
   std::vector<std::string> short_names;
-  std::vector<std::string> categories;    // {"all"}
-  std::string schema_type;                // "core.v1.Pod": the type in apiserver/schema
-  bool has_status = false;                // the status subresource; main writes keep status, status writes keep spec
-  bool ephemeral = false;                 // memory only
+  std::vector<std::string> categories;  // {"all"}
+  std::string schema_type;              // "core.v1.Pod": the type in apiserver/schema
+  bool has_status =
+      false;  // the status subresource; main writes keep status, status writes keep spec
+  bool ephemeral = false;  // memory only
   bool delete_collection = true;
-  bool graceful_delete = false;           // Pods: DELETE of a bound Pod sets deletionTimestamp first
+  bool graceful_delete = false;  // Pods: DELETE of a bound Pod sets deletionTimestamp first
   std::vector<std::string> selectable_fields;  // besides metadata.name and metadata.namespace
 
   std::function<void(Json& object)> apply_defaults;
-  std::function<void(Json& object)> prepare_create;                       // fill or drop server-owned fields
+  std::function<void(Json& object)> prepare_create;  // fill or drop server-owned fields
   std::function<void(Json& object, const Json& old)> prepare_update;
-  std::function<void(const Json& object, FieldErrors&)> validate;         // create and update
+  std::function<void(const Json& object, FieldErrors&)> validate;  // create and update
   std::function<void(const Json& object, const Json& old, FieldErrors&)> validate_update;
-  // Takes what the object needs from shared ranges and writes it in (Service addresses). `old` is null on
-  // create, `object` is null on delete. dry_run: check and fill in, hold nothing.
+  // Takes what the object needs from shared ranges and writes it in (Service addresses). `old` is
+  // null on create, `object` is null on delete. dry_run: check and fill in, hold nothing.
   std::function<Result<Allocation>(Json* object, const Json* old, bool dry_run)> allocate;
-  std::vector<Column> columns;            // after "Name"... see print_table.h; empty = Name and Age
+  std::vector<Column> columns;  // after "Name"... see print_table.h; empty = Name and Age
   enum class NameRule { Subdomain, Label, Label1035 };
   NameRule name_rule = NameRule::Subdomain;  // which names objects of the kind may have
   std::vector<std::string> subresources;     // besides "status": "binding", "finalize"
@@ -110,42 +117,50 @@ class Registry {
     const Clock& clock;
     std::vector<ResourceKind> kinds;  // resources::all_kinds(...)
   };
-  // Rebuilds allocations from the store (allocate() is called for every stored object of such a kind).
+  // Rebuilds allocations from the store (allocate() is called for every stored object of such a
+  // kind).
   static Result<std::unique_ptr<Registry>> create(Options options);
   virtual ~Registry() = default;
 
   virtual const std::vector<ResourceKind>& kinds() const = 0;
   // nullptr when unknown.
-  virtual const ResourceKind* find(std::string_view group, std::string_view version, std::string_view plural) const = 0;
+  virtual const ResourceKind* find(std::string_view group, std::string_view version,
+                                   std::string_view plural) const = 0;
 
   virtual Result<EntryPtr> get(const ResourceKind& kind, const ObjectKey& key) const = 0;
   virtual Result<ListPage> list(const ResourceKind& kind, const ListRequest& request) const = 0;
   // Raw store events of the kind (ns "" = all) after `from`; watch_stream.h filters and encodes.
-  virtual Result<std::unique_ptr<StoreWatch>> watch(const ResourceKind& kind, const std::string& ns, Revision from) = 0;
+  virtual Result<std::unique_ptr<StoreWatch>> watch(const ResourceKind& kind, const std::string& ns,
+                                                    Revision from) = 0;
   virtual Revision revision() const = 0;
 
-  // `object` has passed decode (schema checks). The result is the stored (or, dry run, would-be) object.
-  // subresource: "" or "status" (or "binding" for create on pods).
-  virtual Result<Json> create(const ResourceKind& kind, const std::string& ns, Json object, const WriteOptions& options) = 0;
-  virtual Result<Json> update(const ResourceKind& kind, const ObjectKey& key, const std::string& subresource, Json object,
+  // `object` has passed decode (schema checks). The result is the stored (or, dry run, would-be)
+  // object. subresource: "" or "status" (or "binding" for create on pods).
+  virtual Result<Json> create(const ResourceKind& kind, const std::string& ns, Json object,
                               const WriteOptions& options) = 0;
-  // Reads, patches (patch.h), decodes, writes; retries on a lost race unless the patch itself carries a resourceVersion.
-  virtual Result<Json> patch(const ResourceKind& kind, const ObjectKey& key, const std::string& subresource,
-                             const PatchRequest& request, const WriteOptions& options,
+  virtual Result<Json> update(const ResourceKind& kind, const ObjectKey& key,
+                              const std::string& subresource, Json object,
+                              const WriteOptions& options) = 0;
+  // Reads, patches (patch.h), decodes, writes; retries on a lost race unless the patch itself
+  // carries a resourceVersion.
+  virtual Result<Json> patch(const ResourceKind& kind, const ObjectKey& key,
+                             const std::string& subresource, const PatchRequest& request,
+                             const WriteOptions& options,
                              const std::function<Result<void>(Json& patched)>& decode) = 0;
   struct Removed {
-    Json object;         // last state, or the object now being deleted
-    bool gone = false;   // false: deletionTimestamp set, finalizers or a grace period pending
+    Json object;        // last state, or the object now being deleted
+    bool gone = false;  // false: deletionTimestamp set, finalizers or a grace period pending
   };
-  virtual Result<Removed> remove(const ResourceKind& kind, const ObjectKey& key, const DeleteOptions& options,
-                                 const WriteOptions& write) = 0;
+  virtual Result<Removed> remove(const ResourceKind& kind, const ObjectKey& key,
+                                 const DeleteOptions& options, const WriteOptions& write) = 0;
 };
 
-// The keys under which objects lie in the store: "/<group or core>/<plural>/<ns>/<name>", and the prefix of a kind
-// (or of one namespace of it).
+// The keys under which objects lie in the store: "/<group or core>/<plural>/<ns>/<name>", and the
+// prefix of a kind (or of one namespace of it).
 std::string storage_key(const Resource& resource, const ObjectKey& key);
 std::string storage_prefix(const Resource& resource, const std::string& ns);
-// The store's Decorator: puts metadata.resourceVersion into an object's text without parsing it. Idempotent.
+// The store's Decorator: puts metadata.resourceVersion into an object's text without parsing it.
+// Idempotent.
 std::string stamp_resource_version(std::string_view object, Revision revision);
 
 }  // namespace coracle

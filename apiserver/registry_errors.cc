@@ -37,7 +37,8 @@ Error forbidden(const Resource& resource, const std::string& name, const std::st
 }
 
 Error invalid(const Resource& resource, const std::string& name, const FieldErrors& errors) {
-  const std::string kind = resource.group.empty() ? resource.kind : resource.kind + "." + resource.group;
+  const std::string kind =
+      resource.group.empty() ? resource.kind : resource.kind + "." + resource.group;
   std::string joined;
   for (const Cause& cause : errors.causes()) {
     if (!joined.empty()) joined += ", ";

@@ -1,4 +1,5 @@
-// Errors with the texts Kubernetes clients expect. The HTTP layer fills Status.details from the request.
+// Errors with the texts Kubernetes clients expect. The HTTP layer fills Status.details from the
+// request.
 #pragma once
 
 #include <coracle/object.h>

@@ -7,11 +7,12 @@ namespace coracle {
 namespace {
 
 std::string kind_prefix(const Resource& resource) {
-  return "/" + (resource.group.empty() ? std::string("core") : resource.group) + "/" + resource.plural + "/";
+  return "/" + (resource.group.empty() ? std::string("core") : resource.group) + "/" +
+         resource.plural + "/";
 }
 
-// Walks compact or spaced JSON without building a document. The text is our own encoder's, so a malformed
-// one only has to be harmless: every step stops at the end.
+// Walks compact or spaced JSON without building a document. The text is our own encoder's, so a
+// malformed one only has to be harmless: every step stops at the end.
 class Scanner {
  public:
   explicit Scanner(std::string_view text) : text_(text) {}
@@ -21,7 +22,9 @@ class Scanner {
   char peek() const { return done() ? '\0' : text_[at_]; }
   void advance() { ++at_; }
   void skip_space() {
-    while (!done() && (text_[at_] == ' ' || text_[at_] == '\n' || text_[at_] == '\t' || text_[at_] == '\r')) ++at_;
+    while (!done() &&
+           (text_[at_] == ' ' || text_[at_] == '\n' || text_[at_] == '\t' || text_[at_] == '\r'))
+      ++at_;
   }
   // At an opening quote: the raw text between the quotes.
   std::string_view take_string() {
@@ -52,7 +55,8 @@ class Scanner {
       ++at_;
     }
   }
-  // Inside an object, just after its brace: moves to the value of the member, or false at the closing brace.
+  // Inside an object, just after its brace: moves to the value of the member, or false at the
+  // closing brace.
   bool find_member(std::string_view name) {
     while (true) {
       skip_space();
@@ -75,7 +79,8 @@ class Scanner {
   std::size_t at_ = 0;
 };
 
-std::string splice(std::string_view text, std::size_t from, std::size_t to, const std::string& insert) {
+std::string splice(std::string_view text, std::size_t from, std::size_t to,
+                   const std::string& insert) {
   std::string out;
   out.reserve(text.size() + insert.size());
   out.append(text.substr(0, from)).append(insert).append(text.substr(to));
@@ -115,7 +120,8 @@ std::string stamp_resource_version(std::string_view object, Revision revision) {
   const std::size_t metadata = scan.position();
   if (!scan.find_member("resourceVersion")) {
     const std::string member = "\"resourceVersion\":" + value;
-    return splice(object, metadata, metadata, member + (object_is_empty(object, metadata) ? "" : ","));
+    return splice(object, metadata, metadata,
+                  member + (object_is_empty(object, metadata) ? "" : ","));
   }
   const std::size_t from = scan.position();
   scan.skip_value();

@@ -1,8 +1,7 @@
 #include "watch_filter.h"
 
-#include <nlohmann/json.hpp>
-
 #include <algorithm>
+#include <nlohmann/json.hpp>
 
 namespace coracle {
 namespace {
@@ -42,7 +41,8 @@ std::string field_value(const Json& object, const std::string& field) {
   }
   if (field == "status.podIPs") {
     const Json* ips = json_find(object, {"status", "podIPs"});
-    return ips != nullptr && ips->is_array() && !ips->empty() ? json_string(ips->front(), {"ip"}) : "";
+    return ips != nullptr && ips->is_array() && !ips->empty() ? json_string(ips->front(), {"ip"})
+                                                              : "";
   }
   const std::string value = at_path(object, field);
   const bool boolean = field == "spec.unschedulable" || field == "spec.hostNetwork";
@@ -60,8 +60,10 @@ Result<void> check_fields(const ResourceKind& kind, const FieldSelector& fields)
 }
 
 bool matches(const Json& object, const LabelSelector& labels, const FieldSelector& fields) {
-  if (!labels.empty() && !labels.matches(json_string_map(object, {"metadata", "labels"}))) return false;
-  return fields.empty() || fields.matches([&](const std::string& f) { return field_value(object, f); });
+  if (!labels.empty() && !labels.matches(json_string_map(object, {"metadata", "labels"})))
+    return false;
+  return fields.empty() ||
+         fields.matches([&](const std::string& f) { return field_value(object, f); });
 }
 
 bool matches(const Entry& entry, const LabelSelector& labels, const FieldSelector& fields) {

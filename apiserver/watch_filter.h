@@ -24,8 +24,9 @@ struct FilteredEvent {
   WatchEvent::Type type = WatchEvent::Type::Added;
   EntryPtr entry;  // the object as the client shall see it, the event's revision in place
 };
-// What a watcher with these selectors sees of a store event: an object that starts to match is Added, one that
-// stops to match is Deleted (its last matching state), others that match are Modified. nullopt: nothing.
+// What a watcher with these selectors sees of a store event: an object that starts to match is
+// Added, one that stops to match is Deleted (its last matching state), others that match are
+// Modified. nullopt: nothing.
 std::optional<FilteredEvent> filter_event(const StoreEvent& event, const LabelSelector& labels,
                                           const FieldSelector& fields);
 

@@ -1,14 +1,14 @@
-// Type-tolerant access to documents for the kinds' hooks: a wrong type reads as absent, so that nothing a
-// client sends can trip a hook, whether or not a schema check came before.
+// Type-tolerant access to documents for the kinds' hooks: a wrong type reads as absent, so that
+// nothing a client sends can trip a hook, whether or not a schema check came before.
 #pragma once
 
 #include <nlohmann/json.hpp>
-
 #include <string>
 
 namespace coracle {
 
-// The member as an object, made when it is absent or of another type. REQUIRES: parent is an object.
+// The member as an object, made when it is absent or of another type. REQUIRES: parent is an
+// object.
 inline nlohmann::json& object_in(nlohmann::json& parent, const char* key) {
   nlohmann::json& member = parent[key];
   if (!member.is_object()) member = nlohmann::json::object();
@@ -53,7 +53,8 @@ inline std::string text_in(const nlohmann::json& parent, const char* key) {
   return it != parent.end() && it->is_string() ? it->get<std::string>() : "";
 }
 
-inline std::int64_t number_in(const nlohmann::json& parent, const char* key, std::int64_t otherwise = 0) {
+inline std::int64_t number_in(const nlohmann::json& parent, const char* key,
+                              std::int64_t otherwise = 0) {
   if (!parent.is_object()) return otherwise;
   const auto it = parent.find(key);
   return it != parent.end() && it->is_number_integer() ? it->get<std::int64_t>() : otherwise;

@@ -1,7 +1,6 @@
 // What every object's metadata must satisfy, after apimachinery's ValidateObjectMeta.
-#include <nlohmann/json.hpp>
-
 #include <algorithm>
+#include <nlohmann/json.hpp>
 #include <set>
 
 #include "resources/fields.h"
@@ -17,13 +16,15 @@ void check_annotations(const Json& annotations, FieldErrors& errors) {
   std::size_t size = 0;
   for (const auto& [key, value] : annotations.items()) {
     std::string lowered = key;
-    std::transform(lowered.begin(), lowered.end(), lowered.begin(),
-                   [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
+    std::transform(lowered.begin(), lowered.end(), lowered.begin(), [](char c) {
+      return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+    });
     const std::string problem = qualified_name_problem(lowered);
     if (!problem.empty()) errors.invalid("metadata.annotations", key, problem);
     size += key.size() + (value.is_string() ? value.get_ref<const std::string&>().size() : 0);
   }
-  if (size > kAnnotationsLimit) errors.too_long("metadata.annotations", "may not be more than 262144 bytes");
+  if (size > kAnnotationsLimit)
+    errors.too_long("metadata.annotations", "may not be more than 262144 bytes");
 }
 
 void check_owners(const Json& metadata, FieldErrors& errors) {
@@ -31,15 +32,17 @@ void check_owners(const Json& metadata, FieldErrors& errors) {
   const Json& owners = array_in(metadata, "ownerReferences");
   for (std::size_t i = 0; i < owners.size(); ++i) {
     const std::string field = indexed("metadata.ownerReferences", i);
-    if (unset(owners[i], "apiVersion")) errors.invalid(field + ".apiVersion", "", "version must not be empty");
+    if (unset(owners[i], "apiVersion"))
+      errors.invalid(field + ".apiVersion", "", "version must not be empty");
     for (const char* key : {"kind", "name", "uid"})
       if (unset(owners[i], key)) errors.invalid(field + "." + key, "", "must not be empty");
     if (!json_bool(owners[i], {"controller"})) continue;
     const std::string who = text_in(owners[i], "kind") + "/" + text_in(owners[i], "name");
     if (!controller.empty())
-      errors.invalid("metadata.ownerReferences", owners,
-                     "Only one reference can have Controller set to true. Found \"true\" in references for " +
-                         controller + " and " + who);
+      errors.invalid(
+          "metadata.ownerReferences", owners,
+          "Only one reference can have Controller set to true. Found \"true\" in references for " +
+              controller + " and " + who);
     controller = who;
   }
 }
@@ -95,11 +98,14 @@ void check_metadata_update(const Json& metadata, const Json& old, FieldErrors& e
   const Json& before = array_in(old, "finalizers");
   for (const Json& finalizer : array_in(metadata, "finalizers"))
     if (std::find(before.begin(), before.end(), finalizer) == before.end())
-      added += (added.empty() ? "" : ", ") + finalizer.dump(-1, ' ', false, Json::error_handler_t::replace);
+      added += (added.empty() ? "" : ", ") +
+               finalizer.dump(-1, ' ', false, Json::error_handler_t::replace);
   if (!added.empty())
-    errors.forbidden("metadata.finalizers",
-                     "no new finalizers can be added if the object is being deleted, found new finalizers "
-                     "[]string{" + added + "}");
+    errors.forbidden(
+        "metadata.finalizers",
+        "no new finalizers can be added if the object is being deleted, found new finalizers "
+        "[]string{" +
+            added + "}");
 }
 
 }  // namespace coracle

@@ -1,4 +1,5 @@
-// The resource table: every kind the API serves, one descriptor each, in the order discovery shows them.
+// The resource table: every kind the API serves, one descriptor each, in the order discovery shows
+// them.
 #pragma once
 
 #include <coracle/net.h>

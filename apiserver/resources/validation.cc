@@ -1,18 +1,25 @@
 #include "resources/validation.h"
 
-#include <nlohmann/json.hpp>
-
 #include <algorithm>
+#include <nlohmann/json.hpp>
 
 #include "resources/fields.h"
 
 namespace coracle {
 namespace {
 
-bool lower(char c) { return c >= 'a' && c <= 'z'; }
-bool digit(char c) { return c >= '0' && c <= '9'; }
-bool lower_alnum(char c) { return lower(c) || digit(c); }
-bool alnum(char c) { return lower_alnum(c) || (c >= 'A' && c <= 'Z'); }
+bool lower(char c) {
+  return c >= 'a' && c <= 'z';
+}
+bool digit(char c) {
+  return c >= '0' && c <= '9';
+}
+bool lower_alnum(char c) {
+  return lower(c) || digit(c);
+}
+bool alnum(char c) {
+  return lower_alnum(c) || (c >= 'A' && c <= 'Z');
+}
 
 bool is_label(std::string_view v) {
   return !v.empty() && lower_alnum(v.front()) && lower_alnum(v.back()) &&
@@ -30,25 +37,35 @@ bool is_subdomain(std::string_view v) {
 
 bool is_qualified_part(std::string_view v) {
   return !v.empty() && alnum(v.front()) && alnum(v.back()) &&
-         std::all_of(v.begin(), v.end(), [](char c) { return alnum(c) || c == '-' || c == '_' || c == '.'; });
+         std::all_of(v.begin(), v.end(),
+                     [](char c) { return alnum(c) || c == '-' || c == '_' || c == '.'; });
 }
 
-std::string too_long(std::size_t limit) { return "must be no more than " + std::to_string(limit) + " characters"; }
+std::string too_long(std::size_t limit) {
+  return "must be no more than " + std::to_string(limit) + " characters";
+}
 
 constexpr const char* kLabelText =
-    "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and "
-    "end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is "
+    "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and "
+    "must start and "
+    "end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation "
+    "is "
     "'[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
 constexpr const char* kSubdomainText =
-    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must "
-    "start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is "
+    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or "
+    "'.', and must "
+    "start and end with an alphanumeric character (e.g. 'example.com', regex used for validation "
+    "is "
     "'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
 constexpr const char* kLabel1035Text =
-    "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic "
-    "character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for "
+    "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an "
+    "alphabetic "
+    "character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used "
+    "for "
     "validation is '[a-z]([-a-z0-9]*[a-z0-9])?')";
 constexpr const char* kQualifiedText =
-    "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric "
+    "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an "
+    "alphanumeric "
     "character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is "
     "'([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
 
@@ -89,8 +106,10 @@ std::string qualified_name_problem(std::string_view value) {
 std::string label_value_problem(std::string_view value) {
   if (value.size() > 63) return too_long(63);
   if (value.empty() || is_qualified_part(value)) return "";
-  return "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and "
-         "must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', "
+  return "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or "
+         "'.', and "
+         "must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or "
+         "'12345', "
          "regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
 }
 
@@ -98,7 +117,8 @@ std::string port_name_problem(std::string_view value) {
   if (value.size() > 15) return too_long(15);
   if (!std::all_of(value.begin(), value.end(), [](char c) { return lower_alnum(c) || c == '-'; }))
     return "must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)";
-  if (std::none_of(value.begin(), value.end(), lower)) return "must contain at least one letter (a-z)";
+  if (std::none_of(value.begin(), value.end(), lower))
+    return "must contain at least one letter (a-z)";
   if (value.find("--") != std::string_view::npos) return "must not contain consecutive hyphens";
   if (value.front() == '-' || value.back() == '-') return "must not begin or end with a hyphen";
   return "";
@@ -109,7 +129,8 @@ std::string config_key_problem(std::string_view value) {
   if (value.empty() || !std::all_of(value.begin(), value.end(), [](char c) {
         return alnum(c) || c == '-' || c == '_' || c == '.';
       }))
-    return "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or "
+    return "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. "
+           "'key.name',  or "
            "'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')";
   if (value == ".") return "must not be '.'";
   if (value == "..") return "must not be '..'";
@@ -119,7 +140,8 @@ std::string config_key_problem(std::string_view value) {
 std::string name_problem(ResourceKind::NameRule rule, std::string_view name, bool is_prefix) {
   std::string whole(name);
   // As upstream masks a prefix: its trailing dashes and dots will be followed by the random part.
-  if (is_prefix && whole.size() > 1 && (whole.back() == '-' || whole.back() == '.')) whole.back() = 'a';
+  if (is_prefix && whole.size() > 1 && (whole.back() == '-' || whole.back() == '.'))
+    whole.back() = 'a';
   switch (rule) {
     case ResourceKind::NameRule::Subdomain:
       return dns1123_subdomain_problem(whole);
@@ -132,14 +154,16 @@ std::string name_problem(ResourceKind::NameRule rule, std::string_view name, boo
 }
 
 void check_port(std::int64_t port, const std::string& field, FieldErrors& errors) {
-  if (port < 1 || port > 65535) errors.invalid(field, port, "must be between 1 and 65535, inclusive");
+  if (port < 1 || port > 65535)
+    errors.invalid(field, port, "must be between 1 and 65535, inclusive");
 }
 
 void check_port_or_name(const Json& port, const std::string& field, FieldErrors& errors) {
   if (port.is_number_integer()) return check_port(port.get<std::int64_t>(), field, errors);
   if (!port.is_string()) return errors.required(field);
   const auto& name = port.get_ref<const std::string&>();
-  const std::string problem = name.empty() ? "must contain at least one letter (a-z)" : port_name_problem(name);
+  const std::string problem =
+      name.empty() ? "must contain at least one letter (a-z)" : port_name_problem(name);
   if (!problem.empty()) errors.invalid(field, port, problem);
 }
 

@@ -1,4 +1,5 @@
-// Checks that many kinds share: names, labels, ports, addresses. Each returns what is wrong, "" when nothing is.
+// Checks that many kinds share: names, labels, ports, addresses. Each returns what is wrong, ""
+// when nothing is.
 #pragma once
 
 #include <coracle/object.h>
