@@ -1,12 +1,13 @@
-// Informer<T>: a cache of one kind, kept by list-then-watch, that hands out typed immutable values and tells
-// its listeners which *key* changed, never what happened. Relists on Expired, resumes after a broken
-// connection with back-off. Lookups are thread-safe and never block on the network.
+// Informer<T>: a cache of one kind, kept by list-then-watch, that hands out typed immutable values
+// and tells its listeners which *key* changed, never what happened. Relists on Expired, resumes
+// after a broken connection with back-off. Lookups are thread-safe and never block on the network.
 #pragma once
 
-#include <chrono>
 #include <coracle/client.h>
 #include <coracle/object.h>
 #include <coracle/result.h>
+
+#include <chrono>
 #include <functional>
 #include <map>
 #include <memory>
@@ -31,7 +32,7 @@ class InformerCore {
   InformerCore& operator=(const InformerCore&) = delete;
 
   void add_index(const std::string& name, IndexFn index);  // REQUIRES: before start()
-  void add_listener(Listener listener);                    // REQUIRES: before start(); called from the watch thread
+  void add_listener(Listener listener);  // REQUIRES: before start(); called from the watch thread
   void start();
   void stop();
   bool synced() const;
@@ -52,21 +53,24 @@ class Informer {
  public:
   using Ptr = std::shared_ptr<const T>;
   Informer(Client& client, const Resource& resource, ListOptions options = {})
-      : core_(client, resource, std::move(options), [](const Object& o) -> Result<InformerCore::Value> {
-          auto decoded = T::decode(o);
-          if (!decoded) return decoded.error();
-          return InformerCore::Value(std::make_shared<const T>(std::move(*decoded)));
-        }) {}
+      : core_(client, resource, std::move(options),
+              [](const Object& o) -> Result<InformerCore::Value> {
+                auto decoded = T::decode(o);
+                if (!decoded) return decoded.error();
+                return InformerCore::Value(std::make_shared<const T>(std::move(*decoded)));
+              }) {}
 
   // Called after the cache has changed, from the informer's thread: must return quickly.
   void on_change(std::function<void(const ObjectKey&)> f) {
     core_.add_listener([f](const ObjectKey& k, const auto&, const auto&) { f(k); });
   }
-  // As on_change, with the values before and after (null when absent), to map a change to the keys it concerns.
+  // As on_change, with the values before and after (null when absent), to map a change to the keys
+  // it concerns.
   void on_change_values(std::function<void(const ObjectKey&, const Ptr& old, const Ptr& now)> f) {
-    core_.add_listener([f](const ObjectKey& k, const InformerCore::Value& o, const InformerCore::Value& n) {
-      f(k, std::static_pointer_cast<const T>(o), std::static_pointer_cast<const T>(n));
-    });
+    core_.add_listener(
+        [f](const ObjectKey& k, const InformerCore::Value& o, const InformerCore::Value& n) {
+          f(k, std::static_pointer_cast<const T>(o), std::static_pointer_cast<const T>(n));
+        });
   }
   void add_index(const std::string& name, std::function<std::vector<std::string>(const T&)> f) {
     core_.add_index(name, [f](const ObjectKey&, const InformerCore::Value& v) {
@@ -76,7 +80,9 @@ class Informer {
   void start() { core_.start(); }
   void stop() { core_.stop(); }
   bool synced() const { return core_.synced(); }
-  bool wait_synced(std::chrono::steady_clock::time_point deadline) const { return core_.wait_synced(deadline); }
+  bool wait_synced(std::chrono::steady_clock::time_point deadline) const {
+    return core_.wait_synced(deadline);
+  }
   Ptr get(const ObjectKey& key) const { return std::static_pointer_cast<const T>(core_.get(key)); }
   std::vector<Ptr> list() const { return cast(core_.list()); }
   std::vector<Ptr> by_index(const std::string& name, const std::string& value) const {

@@ -1,8 +1,10 @@
 // Label and field selectors: parsing and matching. Pure.
-// Grammar: apimachinery's label selector ("a=b,c in (x,y),!d,e>5") and field selector ("a.b=c,d!=e").
+// Grammar: apimachinery's label selector ("a=b,c in (x,y),!d,e>5") and field selector
+// ("a.b=c,d!=e").
 #pragma once
 
 #include <coracle/result.h>
+
 #include <functional>
 #include <map>
 #include <nlohmann/json_fwd.hpp>
@@ -25,12 +27,14 @@ class LabelSelector {
   };
 
   LabelSelector() = default;  // matches everything
-  explicit LabelSelector(std::vector<Requirement> requirements) : requirements_(std::move(requirements)) {}
+  explicit LabelSelector(std::vector<Requirement> requirements)
+      : requirements_(std::move(requirements)) {}
   // BadRequest "unable to parse requirement: ..." with what was wrong and where.
   static Result<LabelSelector> parse(std::string_view text);
   // All labels equal. An empty map matches everything.
   static LabelSelector from_map(const Labels& labels);
-  // A meta/v1 LabelSelector document {matchLabels, matchExpressions}. Invalid on an unknown operator.
+  // A meta/v1 LabelSelector document {matchLabels, matchExpressions}. Invalid on an unknown
+  // operator.
   static Result<LabelSelector> from_json(const nlohmann::json& selector);
 
   bool matches(const Labels& labels) const;

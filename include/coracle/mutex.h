@@ -28,7 +28,9 @@ class CORACLE_TSA(capability("mutex")) Mutex {
 
 class CORACLE_TSA(scoped_lockable) MutexLock {
  public:
-  explicit MutexLock(Mutex& mutex) CORACLE_TSA(acquire_capability(mutex)) : mutex_(mutex) { mutex_.lock(); }
+  explicit MutexLock(Mutex& mutex) CORACLE_TSA(acquire_capability(mutex)) : mutex_(mutex) {
+    mutex_.lock();
+  }
   ~MutexLock() CORACLE_TSA(release_capability()) { mutex_.unlock(); }
   MutexLock(const MutexLock&) = delete;
   MutexLock& operator=(const MutexLock&) = delete;
@@ -37,7 +39,8 @@ class CORACLE_TSA(scoped_lockable) MutexLock {
   Mutex& mutex_;
 };
 
-// A condition variable over Mutex. The caller holds the mutex and re-checks its condition in a loop.
+// A condition variable over Mutex. The caller holds the mutex and re-checks its condition in a
+// loop.
 class CondVar {
  public:
   void wait(Mutex& mutex) CORACLE_REQUIRES(mutex) {
@@ -46,7 +49,8 @@ class CondVar {
     lock.release();
   }
   // False when the deadline passed first.
-  bool wait_until(Mutex& mutex, std::chrono::steady_clock::time_point deadline) CORACLE_REQUIRES(mutex) {
+  bool wait_until(Mutex& mutex, std::chrono::steady_clock::time_point deadline)
+      CORACLE_REQUIRES(mutex) {
     std::unique_lock<std::mutex> lock(mutex.mutex_, std::adopt_lock);
     const auto status = cv_.wait_until(lock, deadline);
     lock.release();

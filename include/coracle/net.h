@@ -1,9 +1,11 @@
-// Addresses as values: parsed once, compared and printed canonically. Thread-safe, no allocation but to_string.
+// Addresses as values: parsed once, compared and printed canonically. Thread-safe, no allocation
+// but to_string.
 #pragma once
+
+#include <coracle/result.h>
 
 #include <array>
 #include <compare>
-#include <coracle/result.h>
 #include <cstdint>
 #include <string>
 #include <string_view>

@@ -1,9 +1,10 @@
-// Object: one Kubernetes object as a JSON document with accessors for its metadata. A value: copies are
-// deep. Not thread-safe to write; safe to read from many threads.
+// Object: one Kubernetes object as a JSON document with accessors for its metadata. A value: copies
+// are deep. Not thread-safe to write; safe to read from many threads.
 #pragma once
 
-#include <compare>
 #include <coracle/result.h>
+
+#include <compare>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -40,8 +41,8 @@ struct Resource {
 };
 
 namespace resources {
-extern const Resource kNamespaces, kNodes, kPods, kServices, kEndpoints, kConfigMaps, kSecrets, kServiceAccounts,
-    kEvents, kEndpointSlices, kLeases;
+extern const Resource kNamespaces, kNodes, kPods, kServices, kEndpoints, kConfigMaps, kSecrets,
+    kServiceAccounts, kEvents, kEndpointSlices, kLeases;
 }  // namespace resources
 
 struct OwnerReference {
@@ -78,7 +79,8 @@ class Object {
   Object& operator=(Object&&) noexcept;
   ~Object();
 
-  // BadRequest when the text is no JSON object, nests deeper than 1,000 levels or repeats a key. Never throws.
+  // BadRequest when the text is no JSON object, nests deeper than 1,000 levels or repeats a key.
+  // Never throws.
   static Result<Object> parse(std::string_view text);
 
   const Json& json() const { return *document_; }
@@ -99,14 +101,18 @@ class Object {
   std::unique_ptr<Json> document_;
 };
 
-// A string member of a JSON object along a path, "" when absent or of another type: str(j, {"spec","nodeName"}).
+// A string member of a JSON object along a path, "" when absent or of another type: str(j,
+// {"spec","nodeName"}).
 std::string json_string(const Json& json, std::initializer_list<const char*> path);
 // The member along the path, or nullptr.
 const Json* json_find(const Json& json, std::initializer_list<const char*> path);
-std::int64_t json_int(const Json& json, std::initializer_list<const char*> path, std::int64_t otherwise = 0);
+std::int64_t json_int(const Json& json, std::initializer_list<const char*> path,
+                      std::int64_t otherwise = 0);
 bool json_bool(const Json& json, std::initializer_list<const char*> path, bool otherwise = false);
-std::map<std::string, std::string> json_string_map(const Json& json, std::initializer_list<const char*> path);
-std::vector<std::string> json_string_list(const Json& json, std::initializer_list<const char*> path);
+std::map<std::string, std::string> json_string_map(const Json& json,
+                                                   std::initializer_list<const char*> path);
+std::vector<std::string> json_string_list(const Json& json,
+                                          std::initializer_list<const char*> path);
 
 }  // namespace coracle
 

@@ -11,8 +11,8 @@
 
 namespace coracle {
 
-// Kubernetes' reasons, which is also how callers ask about an error (see apiserver/status.cc for the
-// one place that turns them into HTTP codes).
+// Kubernetes' reasons, which is also how callers ask about an error (see apiserver/status.cc for
+// the one place that turns them into HTTP codes).
 enum class Code {
   BadRequest,
   Unauthorized,
@@ -54,18 +54,22 @@ struct [[nodiscard]] Error {
   }
   static Error from_errno(int error_number, const std::string& what) {
     Code code = Code::Internal;
-    if (error_number == ENOENT || error_number == ESRCH || error_number == ENODEV) code = Code::NotFound;
+    if (error_number == ENOENT || error_number == ESRCH || error_number == ENODEV)
+      code = Code::NotFound;
     if (error_number == EEXIST) code = Code::AlreadyExists;
     if (error_number == EINVAL) code = Code::BadRequest;
-    return {code, what + ": " + std::strerror(error_number)};  // NOLINT(concurrency-mt-unsafe): glibc's is
+    return {code, what + ": " +
+                      std::strerror(error_number)};  // NOLINT(concurrency-mt-unsafe): glibc's is
   }
 };
 
 template <typename T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}      // NOLINT(google-explicit-constructor)
-  Result(Error error) : state_(std::in_place_index<1>, std::move(error)) {}  // NOLINT(google-explicit-constructor)
+  Result(T value)
+      : state_(std::in_place_index<0>, std::move(value)) {}  // NOLINT(google-explicit-constructor)
+  Result(Error error)
+      : state_(std::in_place_index<1>, std::move(error)) {}  // NOLINT(google-explicit-constructor)
 
   bool has_value() const { return state_.index() == 0; }
   explicit operator bool() const { return has_value(); }
@@ -91,7 +95,8 @@ template <>
 class [[nodiscard]] Result<void> {
  public:
   Result() = default;
-  Result(Error error) : error_(std::move(error)), failed_(true) {}  // NOLINT(google-explicit-constructor)
+  Result(Error error)
+      : error_(std::move(error)), failed_(true) {}  // NOLINT(google-explicit-constructor)
 
   bool has_value() const { return !failed_; }
   explicit operator bool() const { return !failed_; }
@@ -105,17 +110,25 @@ class [[nodiscard]] Result<void> {
   bool failed_ = false;
 };
 
-inline bool is_not_found(const Error& e) { return e.code == Code::NotFound; }
-inline bool is_conflict(const Error& e) { return e.code == Code::Conflict; }
-inline bool is_already_exists(const Error& e) { return e.code == Code::AlreadyExists; }
-inline bool is_expired(const Error& e) { return e.code == Code::Expired; }
+inline bool is_not_found(const Error& e) {
+  return e.code == Code::NotFound;
+}
+inline bool is_conflict(const Error& e) {
+  return e.code == Code::Conflict;
+}
+inline bool is_already_exists(const Error& e) {
+  return e.code == Code::AlreadyExists;
+}
+inline bool is_expired(const Error& e) {
+  return e.code == Code::Expired;
+}
 
 }  // namespace coracle
 
 // TRY(expr): the value of a Result, or return its error from the enclosing function.
-#define TRY(expression)                                         \
-  __extension__({                                               \
-    auto try_result_ = (expression);                            \
+#define TRY(expression)                                                  \
+  __extension__({                                                        \
+    auto try_result_ = (expression);                                     \
     if (!try_result_.has_value()) return std::move(try_result_).error(); \
-    std::move(try_result_).value();                             \
+    std::move(try_result_).value();                                      \
   })

@@ -1,11 +1,13 @@
-// The Store contract: bytes under keys with revisions, compare-and-swap and watches. It knows nothing of
-// Kubernetes and assumes only what etcd also gives: the store assigns revisions, and other writers may exist.
-// Every method is thread-safe. Implementations: store/sqlite_store.h (durable), store/memory_store.h (reference).
+// The Store contract: bytes under keys with revisions, compare-and-swap and watches. It knows
+// nothing of Kubernetes and assumes only what etcd also gives: the store assigns revisions, and
+// other writers may exist. Every method is thread-safe. Implementations: store/sqlite_store.h
+// (durable), store/memory_store.h (reference).
 #pragma once
 
-#include <chrono>
 #include <coracle/object.h>
 #include <coracle/result.h>
+
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -16,7 +18,8 @@
 
 namespace coracle {
 
-// Ephemeral entries live in memory only: they vanish when the store closes and never touch the disk.
+// Ephemeral entries live in memory only: they vanish when the store closes and never touch the
+// disk.
 enum class Durability { Durable, Ephemeral };
 
 // One key's present state. Immutable once published and shared by all readers and watchers.
@@ -33,13 +36,15 @@ struct StoreEvent {
   enum class Type { Put, Delete };
   Type type = Type::Put;
   Revision revision = 0;
-  EntryPtr entry;     // the state after; for Delete the last value, re-decorated with the deletion's revision
+  EntryPtr entry;  // the state after; for Delete the last value, re-decorated with the deletion's
+                   // revision
   EntryPtr previous;  // the state before, nullptr when the key was created
 };
 
-// Stamps a revision into a value before it is published (the API server puts resourceVersion there). Called
-// once per committed write and per entry loaded at start, from one thread at a time. Must be idempotent:
-// stamping a stamped value replaces the earlier stamp. The durable bytes are those the writer gave.
+// Stamps a revision into a value before it is published (the API server puts resourceVersion
+// there). Called once per committed write and per entry loaded at start, from one thread at a time.
+// Must be idempotent: stamping a stamped value replaces the earlier stamp. The durable bytes are
+// those the writer gave.
 using Decorator = std::function<std::string(std::string_view value, Revision revision)>;
 
 struct ListQuery {
@@ -62,9 +67,9 @@ struct PutOptions {
 class StoreWatch {
  public:
   virtual ~StoreWatch() = default;
-  // Waits for events and takes all that wait, at most until the deadline (then an empty vector) or until stop
-  // is requested (empty too). Expired: this watcher fell behind its bounded queue, or the store closed; the
-  // watch is over. One caller at a time.
+  // Waits for events and takes all that wait, at most until the deadline (then an empty vector) or
+  // until stop is requested (empty too). Expired: this watcher fell behind its bounded queue, or
+  // the store closed; the watch is over. One caller at a time.
   virtual Result<std::vector<StoreEvent>> next(std::chrono::steady_clock::time_point deadline,
                                                const std::stop_token& stop) = 0;
   // Every event up to this revision has been handed out or did not match: a bookmark. Thread-safe.
@@ -79,19 +84,21 @@ class Store {
   virtual Result<EntryPtr> get(std::string_view key) const = 0;
   virtual Result<ListResult> list(const ListQuery& query) const = 0;
 
-  // Writes return when the write is durable (or, Ephemeral, in memory) and visible to every reader, with the
-  // published entry. Internal: the write failed and did not happen (a full disk names itself).
-  // create: AlreadyExists.
+  // Writes return when the write is durable (or, Ephemeral, in memory) and visible to every reader,
+  // with the published entry. Internal: the write failed and did not happen (a full disk names
+  // itself). create: AlreadyExists.
   virtual Result<EntryPtr> create(std::string key, std::string value, PutOptions options) = 0;
-  // update: NotFound; Conflict when the key's mod_revision is not `expected`. Durability stays as created,
-  // or changes to options.durability.
-  virtual Result<EntryPtr> update(std::string key, std::string value, Revision expected, PutOptions options) = 0;
-  // remove: NotFound; Conflict when `expected` is given and differs. Returns the last state, re-decorated with
-  // the deletion's revision (its mod_revision).
+  // update: NotFound; Conflict when the key's mod_revision is not `expected`. Durability stays as
+  // created, or changes to options.durability.
+  virtual Result<EntryPtr> update(std::string key, std::string value, Revision expected,
+                                  PutOptions options) = 0;
+  // remove: NotFound; Conflict when `expected` is given and differs. Returns the last state,
+  // re-decorated with the deletion's revision (its mod_revision).
   virtual Result<EntryPtr> remove(std::string key, std::optional<Revision> expected) = 0;
 
-  // Events with revision > from and key starting with prefix. Expired when `from` is older than the ring;
-  // BadRequest when it lies in the future. Subscribe-then-read-ring: nothing lost, nothing twice.
+  // Events with revision > from and key starting with prefix. Expired when `from` is older than the
+  // ring; BadRequest when it lies in the future. Subscribe-then-read-ring: nothing lost, nothing
+  // twice.
   virtual Result<std::unique_ptr<StoreWatch>> watch(std::string prefix, Revision from) = 0;
 
   // The newest published revision. Never goes back, not across restarts either.
