@@ -1,0 +1,45 @@
+// The iptables ProxyBackend: remembers what it last applied and writes only the chains that differ,
+// in one transaction. It reads the kernel's rules only for a full sync (at start, after a failure
+// or a flush).
+#pragma once
+
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "proxy/backend.h"
+#include "proxy/iptables_tool.h"
+#include "proxy/ruleset.h"
+
+namespace coracle {
+
+class IptablesBackend : public ProxyBackend {
+ public:
+  IptablesBackend(IptablesTool tool, IptablesConfig config)
+      : tool_(std::move(tool)), config_(config) {}
+
+  Result<void> sync(const ServiceTable& table) override;
+  Result<bool> intact() override;
+  void invalidate() override { applied_.reset(); }
+  Result<void> cleanup() override;
+
+  const IptablesTool& tool() const { return tool_; }
+
+ private:
+  Result<void> sync_fully(const Ruleset& wanted);
+
+  IptablesTool tool_;
+  IptablesConfig config_;
+  std::optional<Ruleset> applied_;  // empty: the kernel's state is unknown
+};
+
+// What of ours a table's iptables-save text holds.
+struct FoundRules {
+  std::set<ChainId> chains;  // our chains
+  std::map<std::string, std::vector<std::string>>
+      jumps;  // chain of the system -> its rules that jump to ours
+};
+FoundRules find_own_rules(const std::string& table, const std::string& save_text);
+
+}  // namespace coracle
