@@ -48,9 +48,9 @@ struct StoreEvent {
 using Decorator = std::function<std::string(std::string_view value, Revision revision)>;
 
 struct ListQuery {
-  std::string prefix;       // keys that start with it, in key order
-  std::string start_after;  // only keys greater than this one; "" = from the start
-  std::size_t limit = 0;    // 0 = all
+  std::string prefix = {};       // keys that start with it, in key order
+  std::string start_after = {};  // only keys greater than this one; "" = from the start
+  std::size_t limit = 0;         // 0 = all
 };
 struct ListResult {
   std::vector<EntryPtr> entries;

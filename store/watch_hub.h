@@ -1,0 +1,48 @@
+// A ring of recent events and an ordered fan-out of new ones to bounded queues. A watcher that
+// falls behind is closed with Expired: no slow reader holds up a writer. Thread-safe.
+#pragma once
+
+#include <coracle/store.h>
+
+#include <condition_variable>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+namespace coracle {
+
+constexpr std::size_t kRingEvents = 16384;   // history for watches that start in the past
+constexpr std::size_t kQueueEvents = 16384;  // events that may wait for one watcher
+
+class WatchHub {
+ public:
+  struct Limits {
+    std::size_t ring = kRingEvents;
+    std::size_t queue = kQueueEvents;
+  };
+  // `start`: the revision of the state before the first event.
+  explicit WatchHub(Revision start) : WatchHub(start, Limits{}) {}
+  WatchHub(Revision start, Limits limits);
+  ~WatchHub();  // closes every watch
+  WatchHub(const WatchHub&) = delete;
+  WatchHub& operator=(const WatchHub&) = delete;
+
+  // Events in revision order, all newer than any before.
+  void publish(const std::vector<StoreEvent>& events);
+  Result<std::unique_ptr<StoreWatch>> watch(std::string prefix, Revision from);
+
+ private:
+  class Subscriber;
+  class Handle;
+
+  const Limits limits_;
+  std::mutex mutex_;
+  // Guarded by mutex_.
+  std::deque<StoreEvent> ring_;
+  Revision forgotten_;  // events up to this revision are not in the ring
+  Revision last_;
+  std::vector<std::weak_ptr<Subscriber>> subscribers_;
+};
+
+}  // namespace coracle
