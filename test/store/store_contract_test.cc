@@ -24,6 +24,10 @@ steady_clock::time_point soon() {
   return steady_clock::now() + std::chrono::seconds(20);
 }
 
+std::vector<EntryPtr> entries_of(const Store& store) {
+  return store.list({})->entries;
+}
+
 enum class Kind { Memory, Sqlite };
 
 class StoreContract : public testing::TestWithParam<Kind> {
@@ -215,16 +219,16 @@ TEST(StoreComparison, RandomOperationsGiveTheSameAnswers) {
     }
     if (step % 100 == 99) {  // what was durable comes back, and only that
       std::map<std::string, std::string> durable;
-      for (const auto& entry : memory->list({})->entries)
+      for (const auto& entry : entries_of(*memory))
         if (entry->durability == Durability::Durable) durable[entry->key] = entry->value;
       const Revision before = sqlite->revision();
       sqlite.reset();
       sqlite = *open_sqlite_store({dir.path() + "/db", nullptr});
       ASSERT_GE(sqlite->revision(), before);
       std::map<std::string, std::string> loaded;
-      for (const auto& entry : sqlite->list({})->entries) loaded[entry->key] = entry->value;
+      for (const auto& entry : entries_of(*sqlite)) loaded[entry->key] = entry->value;
       ASSERT_EQ(loaded, durable);
-      for (const auto& entry : memory->list({})->entries)
+      for (const auto& entry : entries_of(*memory))
         if (entry->durability == Durability::Ephemeral) {
           ASSERT_TRUE(memory->remove(entry->key, {}));
         }
