@@ -12,7 +12,7 @@
 
 #include <functional>
 #include <memory>
-#include <nlohmann/json_fwd.hpp>
+#include <nlohmann/json.hpp>  // results hold documents by value
 #include <optional>
 #include <string>
 #include <vector>

@@ -210,7 +210,7 @@ Result<Json> RegistryImpl::patch(const ResourceKind& kind, const ObjectKey& key,
       case PatchType::JsonMerge:
         next = TRY(apply_json_merge_patch(current, body.document));
         break;
-      case PatchType::Json:
+      case PatchType::JsonPatch:
         next = TRY(apply_json_patch(current, body.document));
         break;
       case PatchType::StrategicMerge:

@@ -39,7 +39,7 @@ class ClientWatch {
   virtual Result<std::vector<WatchEvent>> next(const std::stop_token& stop) = 0;
 };
 
-enum class PatchType { JsonMerge, StrategicMerge, Json };
+enum class PatchType { JsonMerge, StrategicMerge, JsonPatch };
 
 struct DeleteOptions {
   std::optional<std::int64_t> grace_period_seconds;

@@ -125,10 +125,13 @@ inline bool is_expired(const Error& e) {
 
 }  // namespace coracle
 
-// TRY(expr): the value of a Result, or return its error from the enclosing function.
-#define TRY(expression)                                                  \
-  __extension__({                                                        \
-    auto try_result_ = (expression);                                     \
-    if (!try_result_.has_value()) return std::move(try_result_).error(); \
-    std::move(try_result_).value();                                      \
+// TRY(expr): the value of a Result, or return its error from the enclosing function. Nests.
+#define TRY(expression) CORACLE_TRY_AS(expression, __COUNTER__)
+#define CORACLE_TRY_AS(expression, id) CORACLE_TRY_WITH(expression, CORACLE_TRY_NAME(id))
+#define CORACLE_TRY_NAME(id) try_result_##id
+#define CORACLE_TRY_WITH(expression, result)                   \
+  __extension__({                                              \
+    auto result = (expression);                                \
+    if (!result.has_value()) return std::move(result).error(); \
+    std::move(result).value();                                 \
   })
