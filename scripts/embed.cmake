@@ -1,6 +1,6 @@
-# Writes OUT, a C++ source holding each of FILES as a byte array, listed in coracle::embedded_schemas().
+# Writes OUT, a C++ source holding each of FILES as a byte array, found with coracle::embedded_schema(name).
 set(entries "")
-set(body "#include <array>\n#include <string_view>\n#include <utility>\n#include <span>\n\nnamespace coracle {\nnamespace {\n")
+set(body "#include <array>\n#include <string_view>\n#include <utility>\n#include <vector>\n\nnamespace coracle {\nnamespace {\n")
 foreach(file ${FILES})
   get_filename_component(name ${file} NAME_WE)
   file(READ ${file} hex HEX)
@@ -11,5 +11,5 @@ foreach(file ${FILES})
   string(APPEND entries "    {\"${name}\", k_${name}, ${size}},\n")
 endforeach()
 string(APPEND body "struct Entry {\n  const char* name;\n  const unsigned char* bytes;\n  unsigned long size;\n};\nconstexpr Entry kEntries[] = {\n${entries}};\n}  // namespace\n\n")
-string(APPEND body "// The text of the schema named NAME (\"core_v1\"), empty when there is none.\nstd::string_view embedded_schema(std::string_view name) {\n  for (const Entry& e : kEntries)\n    if (name == e.name) return {reinterpret_cast<const char*>(e.bytes), e.size};\n  return {};\n}\n}  // namespace coracle\n")
+string(APPEND body "// The names of all of them, in order.\nstd::vector<std::string_view> embedded_schema_names() {\n  std::vector<std::string_view> names;\n  for (const Entry& e : kEntries) names.emplace_back(e.name);\n  return names;\n}\n\n// The text of the schema named NAME (\"core_v1\"), empty when there is none.\nstd::string_view embedded_schema(std::string_view name) {\n  for (const Entry& e : kEntries)\n    if (name == e.name) return {reinterpret_cast<const char*>(e.bytes), e.size};\n  return {};\n}\n}  // namespace coracle\n")
 file(WRITE ${OUT} "${body}")
