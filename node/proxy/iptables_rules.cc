@@ -33,7 +33,7 @@ std::string short_hash(const std::string& text) {
 std::string comment(std::string text) {
   for (char& c : text) {
     const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-                       std::string_view(" ./:-").find(c) != std::string_view::npos;
+                       std::string_view(" ./:->").find(c) != std::string_view::npos;
     if (!plain) c = '?';
   }
   if (text.size() > 250) text.resize(250);
