@@ -1,0 +1,435 @@
+#include "http_server.h"
+
+#include <civetweb.h>
+#include <coracle/net.h>
+#include <spdlog/spdlog.h>
+#include <strings.h>
+#include <zlib.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <nlohmann/json.hpp>
+
+#include "http_deadlines.h"
+#include "http_tls.h"
+#include "status.h"
+
+namespace coracle {
+namespace {
+
+constexpr std::size_t kReadBlock = 16 * 1024;
+constexpr std::size_t kWriteBlock = 256 * 1024;
+constexpr std::size_t kCompressFrom = 128 * 1024;
+constexpr std::size_t kMostDrained = 32 * 1024 * 1024;
+
+bool same_name(std::string_view a, std::string_view b) {
+  return a.size() == b.size() && strncasecmp(a.data(), b.data(), a.size()) == 0;
+}
+
+const char* reason_phrase(int code) {
+  switch (code) {
+    case 200:
+      return "OK";
+    case 201:
+      return "Created";
+    case 304:
+      return "Not Modified";
+    case 400:
+      return "Bad Request";
+    case 401:
+      return "Unauthorized";
+    case 404:
+      return "Not Found";
+    case 409:
+      return "Conflict";
+    default:
+      return mg_get_response_code_text(nullptr, code);
+  }
+}
+
+// No compression is better than a failed answer.
+std::string gzip(const std::string& text) {
+  z_stream stream{};
+  constexpr int kGzip = 15 + 16;
+  if (deflateInit2(&stream, 1, Z_DEFLATED, kGzip, 8, Z_DEFAULT_STRATEGY) != Z_OK)
+    return "";  // NOLINT: macro
+  std::string out(deflateBound(&stream, static_cast<uLong>(text.size())), '\0');
+  stream.next_in =
+      reinterpret_cast<Bytef*>(const_cast<char*>(text.data()));  // NOLINT: zlib reads only
+  stream.avail_in = static_cast<uInt>(text.size());
+  stream.next_out = reinterpret_cast<Bytef*>(out.data());  // NOLINT
+  stream.avail_out = static_cast<uInt>(out.size());
+  const bool ok = deflate(&stream, Z_FINISH) == Z_STREAM_END;
+  out.resize(ok ? stream.total_out : 0);
+  deflateEnd(&stream);
+  return out;
+}
+
+bool write_all(mg_connection* connection, std::string_view bytes) {
+  while (!bytes.empty()) {
+    const std::size_t size = std::min(bytes.size(), kWriteBlock);
+    if (mg_write(connection, bytes.data(), size) != static_cast<int>(size)) return false;
+    bytes.remove_prefix(size);
+  }
+  return true;
+}
+
+std::string head_of(const HttpResponse& response, const std::string& framing, bool close) {
+  std::string head =
+      "HTTP/1.1 " + std::to_string(response.code) + " " + reason_phrase(response.code) + "\r\n";
+  head += "Content-Type: " + response.content_type + "\r\n" + framing;
+  head += "Cache-Control: no-cache, private\r\nX-Content-Type-Options: nosniff\r\n";
+  for (const auto& [name, value] : response.headers) {
+    std::string clean = value;  // what came from a client must not start a header of its own
+    std::replace_if(
+        clean.begin(), clean.end(), [](char c) { return c == '\r' || c == '\n' || c == '\0'; },
+        ' ');
+    head += name + ": " + clean + "\r\n";
+  }
+  return head + (close ? "Connection: close\r\n\r\n" : "\r\n");
+}
+
+HttpRequest read_head(const mg_connection* connection) {
+  const mg_request_info& info = *mg_get_request_info(connection);
+  HttpRequest request;
+  request.method = info.request_method == nullptr ? "" : info.request_method;
+  request.path = info.local_uri_raw == nullptr ? "" : info.local_uri_raw;
+  request.query = info.query_string == nullptr ? "" : info.query_string;
+  for (int i = 0; i < info.num_headers; ++i)
+    request.headers.emplace_back(info.http_headers[i].name, info.http_headers[i].value);
+  request.remote_address = info.remote_addr;
+  request.certificate_der = current_peer_certificate();
+  return request;
+}
+
+Error bad_request(const std::string& why) {
+  return {Code::BadRequest, why};
+}
+
+struct Framing {
+  bool chunked = false;
+  std::size_t length = 0;
+};
+
+// civetweb takes "12x" as 12 and the first of two lengths; both are how requests get smuggled.
+Result<Framing> framing_of(const HttpRequest& request, std::size_t max_body) {
+  const Error too_large{Code::TooLarge,
+                        "Request entity too large: limit is " + std::to_string(max_body)};
+  Framing framing;
+  framing.chunked = request.count("Transfer-Encoding") > 0 &&
+                    !same_name(request.header("Transfer-Encoding"), "identity");
+  const std::size_t lengths = request.count("Content-Length");
+  if (lengths == 0) return framing;
+  if (framing.chunked) return bad_request("both Content-Length and Transfer-Encoding are set");
+  const std::string text = request.header("Content-Length");
+  if (lengths > 1 || text.empty() || text.find_first_not_of("0123456789") != std::string::npos)
+    return bad_request("the Content-Length header is malformed");
+  if (text.size() > 18) return too_large;
+  framing.length = std::stoull(text);
+  if (framing.length > max_body) return too_large;
+  return framing;
+}
+
+}  // namespace
+
+std::string HttpRequest::header(std::string_view name) const {
+  for (const auto& [key, value] : headers)
+    if (same_name(key, name)) return value;
+  return "";
+}
+
+std::size_t HttpRequest::count(std::string_view name) const {
+  return static_cast<std::size_t>(std::count_if(
+      headers.begin(), headers.end(), [&](const auto& h) { return same_name(h.first, name); }));
+}
+
+HttpResponse error_response(const Error& error) {
+  HttpResponse response;
+  response.code = http_code(error.code);
+  if (error.code == Code::TooManyRequests || error.retry_after_seconds > 0)
+    response.headers.emplace_back("Retry-After",
+                                  std::to_string(std::max(1, error.retry_after_seconds)));
+  response.body =
+      error_status(error, {}).dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
+  return response;
+}
+
+namespace {
+
+class Server : public HttpServer {
+ public:
+  explicit Server(Options options) : options_(std::move(options)) {}
+  Server(const Server&) = delete;
+  Server& operator=(const Server&) = delete;
+  ~Server() override { halt(); }
+
+  Result<void> start();
+  int port() const override { return port_; }
+  void stop() override { halt(); }
+
+ private:
+  class Writer;
+  void halt();
+  mg_context* listen(const std::string& where);
+  static int on_request(mg_connection* connection);
+  static int on_error(mg_connection* connection, int status, const char* message);
+  static int on_log(const mg_connection* connection, const char* message);
+  static int on_tls(void* context, void* self);
+  void serve(mg_connection* connection);
+  Result<void> read_body(mg_connection* connection, HttpRequest& request);
+  void drain(mg_connection* connection);
+  void send(mg_connection* connection, const HttpRequest& request, HttpResponse response);
+  void send_stream(mg_connection* connection, const HttpRequest& request,
+                   const HttpResponse& response);
+
+  Options options_;
+  SocketDeadlines deadlines_;
+  std::stop_source stopping_;
+  std::atomic<int> streams_{0};
+  mg_context* context_ = nullptr;
+  int port_ = 0;
+};
+
+class Server::Writer : public ChunkWriter {
+ public:
+  Writer(Server& server, mg_connection* connection, bool chunked)
+      : server_(server),
+        connection_(connection),
+        fd_(current_socket()),
+        chunked_(chunked),
+        stop_(server.stopping_.get_token()) {}
+
+  bool write(std::string_view bytes) override {
+    if (!ok_ || bytes.empty()) return ok_;
+    const SocketDeadlines::Guard guard(server_.deadlines_, fd_, server_.options_.write_timeout);
+    if (!chunked_) return ok_ = write_all(connection_, bytes);
+    std::array<char, 24> size{};
+    (void)std::snprintf(size.data(), size.size(), "%zx\r\n", bytes.size());
+    std::string chunk = size.data();
+    chunk.append(bytes).append("\r\n");
+    return ok_ = write_all(connection_, chunk);
+  }
+  bool alive() override { return ok_ && socket_alive(fd_); }
+  const std::stop_token& stop() const override { return stop_; }
+  void finish() {
+    if (!ok_ || !chunked_) return;
+    const SocketDeadlines::Guard guard(server_.deadlines_, fd_, server_.options_.write_timeout);
+    write_all(connection_, "0\r\n\r\n");
+  }
+
+ private:
+  Server& server_;
+  mg_connection* connection_;
+  int fd_;
+  bool chunked_;
+  bool ok_ = true;
+  std::stop_token stop_;
+};
+
+int Server::on_tls(void* context, void* self) {
+  const Options& options = static_cast<Server*>(self)->options_;
+  return configure_tls(static_cast<ssl_ctx_st*>(context), options.certificate_pem, options.key_pem,
+                       options.client_ca_pem)
+             ? 1
+             : -1;
+}
+
+int Server::on_log(const mg_connection* /*connection*/, const char* message) {
+  spdlog::debug("http: {}", message);
+  return 1;
+}
+
+int Server::on_error(mg_connection* connection, int status, const char* message) {
+  const HttpResponse response =
+      error_response({code_from_http(status), message == nullptr ? "" : message});
+  mg_disable_connection_keep_alive(connection);
+  const std::string length = "Content-Length: " + std::to_string(response.body.size()) + "\r\n";
+  write_all(connection, head_of(response, length, true) + response.body);
+  return 0;
+}
+
+int Server::on_request(mg_connection* connection) {
+  auto* self = static_cast<Server*>(mg_get_user_data(mg_get_context(connection)));
+  self->serve(connection);
+  return 200;  // for a log nobody keeps
+}
+
+void Server::serve(mg_connection* connection) {
+  HttpRequest request = read_head(connection);
+  if (options_.admit) {
+    if (auto refusal = options_.admit(request)) {
+      drain(connection);
+      return send(connection, request, std::move(*refusal));
+    }
+  }
+  const auto read = read_body(connection, request);
+  if (!read) {
+    mg_disable_connection_keep_alive(connection);
+    if (read.error().code == Code::TooLarge) drain(connection);
+    request.headers.emplace_back("Connection", "close");
+    HttpResponse response = error_response(read.error());
+    response.headers.emplace_back("Connection", "close");
+    return send(connection, request, std::move(response));
+  }
+  send(connection, request, options_.handle(request));
+}
+
+Result<void> Server::read_body(mg_connection* connection, HttpRequest& request) {
+  const Framing framing = TRY(framing_of(request, options_.max_body));
+  if (!framing.chunked && framing.length == 0) return {};
+  if (same_name(request.header("Expect"), "100-continue"))
+    write_all(connection, "HTTP/1.1 100 Continue\r\n\r\n");
+  const SocketDeadlines::Guard guard(deadlines_, current_socket(), options_.body_timeout);
+  std::array<char, kReadBlock> block{};
+  request.body.reserve(framing.length);
+  while (framing.chunked || request.body.size() < framing.length) {
+    const int n = mg_read(connection, block.data(), block.size());
+    if (n < 0) return bad_request("the request body is malformed or did not arrive");
+    if (n == 0) break;
+    request.body.append(block.data(), static_cast<std::size_t>(n));
+    if (request.body.size() > options_.max_body)
+      return Error{Code::TooLarge,
+                   "Request entity too large: limit is " + std::to_string(options_.max_body)};
+  }
+  if (!framing.chunked && request.body.size() != framing.length)
+    return bad_request("the request body is shorter than its Content-Length");
+  return {};
+}
+
+// A client that is still sending would otherwise meet a reset before it reads the answer. Bounded
+// in size and time.
+void Server::drain(mg_connection* connection) {
+  const mg_request_info& info = *mg_get_request_info(connection);
+  if (mg_get_header(connection, "Expect") != nullptr ||
+      info.content_length > static_cast<long long>(kMostDrained)) {
+    mg_disable_connection_keep_alive(connection);
+    return;
+  }
+  const SocketDeadlines::Guard guard(deadlines_, current_socket(), options_.header_timeout);
+  std::array<char, kReadBlock> block{};
+  std::size_t total = 0;
+  while (total < kMostDrained) {
+    const int n = mg_read(connection, block.data(), block.size());
+    if (n <= 0) return;
+    total += static_cast<std::size_t>(n);
+  }
+}
+
+void Server::send(mg_connection* connection, const HttpRequest& request, HttpResponse response) {
+  if (response.stream && request.method != "HEAD")
+    return send_stream(connection, request, response);
+  std::string framing;
+  if (response.body.size() >= kCompressFrom &&
+      request.header("Accept-Encoding").find("gzip") != std::string::npos) {
+    std::string packed = gzip(response.body);
+    if (!packed.empty()) {
+      response.body = std::move(packed);
+      framing = "Content-Encoding: gzip\r\nVary: Accept-Encoding\r\n";
+    }
+  }
+  if (response.code != 304)
+    framing += "Content-Length: " + std::to_string(response.body.size()) + "\r\n";
+  std::string out = head_of(response, framing, false);
+  if (request.method != "HEAD" && response.code != 304) out += response.body;
+  const SocketDeadlines::Guard guard(deadlines_, current_socket(), options_.write_timeout);
+  if (!write_all(connection, out)) mg_disable_connection_keep_alive(connection);
+}
+
+void Server::send_stream(mg_connection* connection, const HttpRequest& request,
+                         const HttpResponse& response) {
+  const int budget = std::max(1, options_.threads - options_.stream_reserve);
+  if (streams_.fetch_add(1) >= budget) {
+    streams_.fetch_sub(1);
+    return send(connection, request,
+                error_response(
+                    {Code::TooManyRequests, "Too many requests, please try again later.", {}, 1}));
+  }
+  const char* version = mg_get_request_info(connection)->http_version;
+  const bool chunked = version != nullptr && std::string_view(version) == "1.1";
+  Writer writer(*this, connection, chunked);
+  // A stream's connection ends with it: its thread has better things to do than wait for the next
+  // request.
+  mg_disable_connection_keep_alive(connection);
+  if (write_all(connection,
+                head_of(response, chunked ? "Transfer-Encoding: chunked\r\n" : "", true))) {
+    response.stream(writer);
+    writer.finish();
+  }
+  streams_.fetch_sub(1);
+}
+
+std::string listening_port(const std::string& address, int port) {
+  const auto ip = Ip::parse(address);
+  const std::string suffix = std::to_string(port) + "s";
+  if (!ip || ip->is_unspecified()) return "+" + suffix;
+  return (ip->is_v4() ? ip->to_string() : "[" + ip->to_string() + "]") + ":" + suffix;
+}
+
+mg_context* Server::listen(const std::string& where) {
+  mg_callbacks callbacks{};
+  callbacks.begin_request = on_request;
+  callbacks.http_error = on_error;
+  callbacks.log_message = on_log;
+  callbacks.init_ssl = on_tls;
+  const std::string threads = std::to_string(options_.threads);
+  const std::string header = std::to_string(options_.header_timeout.count());
+  const std::string idle = std::to_string(options_.idle_timeout.count());
+  const char* settings[] = {"listening_ports",
+                            where.c_str(),
+                            "num_threads",
+                            threads.c_str(),
+                            "request_timeout_ms",
+                            header.c_str(),
+                            "keep_alive_timeout_ms",
+                            idle.c_str(),
+                            "enable_keep_alive",
+                            "yes",
+                            "decode_url",
+                            "no",
+                            "tcp_nodelay",
+                            "1",
+                            "listen_backlog",
+                            "1024",
+                            "connection_queue",
+                            "1024",
+                            "max_request_size",
+                            "65536",
+                            "enable_auth_domain_check",
+                            "no",
+                            nullptr};
+  return mg_start(&callbacks, this, settings);
+}
+
+Result<void> Server::start() {
+  const std::string where = listening_port(options_.bind_address, options_.port);
+  context_ = listen(where);
+  // A machine without IPv6 has no dual-stack sockets.
+  if (context_ == nullptr && where.front() == '+') context_ = listen("0.0.0.0:" + where.substr(1));
+  if (context_ == nullptr)
+    return Error{Code::Internal, "cannot serve on " + options_.bind_address + " port " +
+                                     std::to_string(options_.port) +
+                                     ": it is taken, or the address is not this machine's"};
+  std::array<mg_server_port, 4> ports{};
+  if (mg_get_server_ports(context_, static_cast<int>(ports.size()), ports.data()) < 1)
+    return Error{Code::Internal, "the server has no port"};
+  port_ = ports[0].port;
+  defer_silent_connections(port_);
+  return {};
+}
+
+void Server::halt() {
+  stopping_.request_stop();
+  if (context_ != nullptr) mg_stop(context_);
+  context_ = nullptr;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<HttpServer>> HttpServer::create(Options options) {
+  auto server = std::make_unique<Server>(std::move(options));
+  TRY(server->start());
+  return std::unique_ptr<HttpServer>(std::move(server));
+}
+
+}  // namespace coracle

@@ -1,0 +1,80 @@
+// HTTPS for the API: requests in, responses out. The only user of civetweb; knows nothing of
+// resources. A request holds a thread while it is answered and a stream (a watch) for its life, so
+// streams have a budget and short requests a reserve. Every error, civetweb's own too, is a Status.
+#pragma once
+
+#include <coracle/result.h>
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace coracle {
+
+struct HttpRequest {
+  std::string method;
+  std::string path;   // raw: nothing decoded, nothing normalised
+  std::string query;  // raw, without '?'
+  std::vector<std::pair<std::string, std::string>> headers;
+  std::string body;
+  std::string remote_address;
+  std::string certificate_der;  // the client's, not verified; "" = none
+  // The first header of that name in any case; "" when absent.
+  std::string header(std::string_view name) const;
+  std::size_t count(std::string_view name) const;
+};
+
+// What a stream writes to. Each write is flushed.
+class ChunkWriter {
+ public:
+  virtual ~ChunkWriter() = default;
+  virtual bool write(std::string_view bytes) = 0;   // false: the client is gone
+  virtual bool alive() = 0;                         // false once the client has closed
+  virtual const std::stop_token& stop() const = 0;  // requested when the server stops
+};
+
+struct HttpResponse {
+  int code = 200;
+  std::string content_type = "application/json";
+  std::vector<std::pair<std::string, std::string>> headers;
+  std::string body;
+  std::function<void(ChunkWriter&)>
+      stream;  // set: chunked, headers go out at once, `body` is not used
+};
+
+class HttpServer {
+ public:
+  struct Options {
+    std::string bind_address;  // "" or an unspecified address: every address, IPv4 and IPv6
+    int port = 0;              // 0: any free one
+    std::string certificate_pem, key_pem, client_ca_pem;
+    int threads = 256;
+    int stream_reserve = 32;  // threads that streams never take
+    std::size_t max_body = 3 * 1024 * 1024;
+    std::chrono::milliseconds header_timeout{
+        10'000};                                      // TLS handshake, and the headers of a request
+    std::chrono::milliseconds idle_timeout{5'000};    // between requests of one connection
+    std::chrono::milliseconds body_timeout{30'000};   // a whole request body
+    std::chrono::milliseconds write_timeout{60'000};  // a whole response, or one write of a stream
+    // Before the body is read: a response ends the request here (who is it, may they).
+    std::function<std::optional<HttpResponse>(const HttpRequest&)> admit;
+    std::function<HttpResponse(const HttpRequest&)> handle;
+  };
+  // Internal when the port is taken, naming it.
+  static Result<std::unique_ptr<HttpServer>> create(Options options);
+  virtual ~HttpServer() = default;
+  virtual int port() const = 0;
+  // Ends streams and connections, and waits for their threads. Idempotent.
+  virtual void stop() = 0;
+};
+
+// An error as a response, without details.
+HttpResponse error_response(const Error& error);
+
+}  // namespace coracle

@@ -1,0 +1,55 @@
+// The cluster's own certificate authority and what it signs, kept in DATA/pki. Nothing else makes
+// or reads keys.
+#pragma once
+
+#include <coracle/clock.h>
+#include <coracle/net.h>
+#include <coracle/result.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace coracle {
+
+struct PkiOptions {
+  std::string directory;      // made with mode 0700
+  std::vector<Ip> addresses;  // the server certificate names these, loopback, localhost
+  std::vector<std::string> host_names;
+  std::string cluster_domain;  // and kubernetes[.default[.svc[.<domain>]]]
+};
+
+struct Pki {
+  std::string ca_certificate;      // PEM
+  std::string server_certificate;  // PEM, followed by the CA's
+  std::string server_key;
+  std::string admin_certificate;  // CN=kubernetes-admin, O=system:masters
+  std::string admin_key;
+  std::string admin_token;
+};
+
+// Reads what lies there, makes what is missing, and renews certificates that expire soon, that
+// another CA signed or (the server's) whose names are no longer those asked for. Key files and the
+// token are 0600. A damaged CA key is an error that names the file: a new CA would lock every
+// client out.
+Result<Pki> open_pki(const PkiOptions& options, const Clock& clock);
+
+// Who a certificate names, when this CA signed it for client use and it is valid now. Thread-safe.
+struct CertificateIdentity {
+  std::string user;
+  std::vector<std::string> groups;
+};
+class CertificateVerifier {
+ public:
+  static Result<std::unique_ptr<CertificateVerifier>> create(const std::string& ca_pem);
+  virtual ~CertificateVerifier() = default;
+  // DER bytes. Unauthorized otherwise.
+  virtual Result<CertificateIdentity> verify(const std::string& der) const = 0;
+};
+
+// Writes a file so that readers see the old or the new content whole, never a part, with the mode
+// from the start.
+Result<void> write_file_atomically(const std::string& path, const std::string& content,
+                                   unsigned mode);
+
+}  // namespace coracle
