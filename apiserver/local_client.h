@@ -1,4 +1,5 @@
-// LocalClient: the Client of in-process callers, straight onto the Registry, with the checks HTTP makes.
+// LocalClient: the Client of in-process callers, straight onto the Registry, with the checks HTTP
+// makes.
 #pragma once
 
 #include <coracle/client.h>
@@ -17,7 +18,8 @@ class LocalClient : public Client {
   Result<std::unique_ptr<ClientWatch>> watch(const Resource& resource, const ListOptions& options,
                                              Revision from) override;
   Result<Object> create(const Resource& resource, const Object& object) override;
-  // Subresources: "", "status", and for Namespaces "finalize". create on Pods with kind Binding binds.
+  // Subresources: "", "status", and for Namespaces "finalize". create on Pods with kind Binding
+  // binds.
   Result<Object> update(const Resource& resource, const Object& object,
                         const std::string& subresource) override;
   Result<Object> patch(const Resource& resource, const ObjectKey& key, PatchType type,

@@ -62,7 +62,7 @@ std::chrono::system_clock::time_point parse_time(const std::string& text) {
     int hours = 0;
     int minutes = 0;
     if (std::sscanf(rest + 1, "%2d:%2d", &hours, &minutes) != 2) return {};  // NOLINT(cert-err34-c)
-    offset = (hours * 60 + minutes) * 60 * (*rest == '+' ? 1 : -1);
+    offset = (std::int64_t{hours} * 60 + minutes) * 60 * (*rest == '+' ? 1 : -1);
   } else if (*rest != 'Z' || rest[1] != '\0') {
     return {};
   }

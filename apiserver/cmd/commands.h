@@ -1,4 +1,5 @@
-// The subcommands of the executable. Wiring, signals and exit codes; no logic. Each returns an exit code.
+// The subcommands of the executable. Wiring, signals and exit codes; no logic. Each returns an exit
+// code.
 #pragma once
 
 #include <coracle/agent.h>
@@ -45,7 +46,8 @@ Result<std::unique_ptr<Client>> admin_client(const std::string& data_dir);
 // The URLs of a Service's node ports, as `minikube service --url` prints them.
 Result<std::vector<std::string>> service_urls(Client& client, const ObjectKey& service);
 
-// systemd's readiness protocol: sends to $NOTIFY_SOCKET, and does nothing when it is unset. See sd_notify(3).
+// systemd's readiness protocol: sends to $NOTIFY_SOCKET, and does nothing when it is unset. See
+// sd_notify(3).
 void notify(const std::string& state);
 
 }  // namespace coracle

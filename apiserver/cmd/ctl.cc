@@ -50,16 +50,19 @@ Result<void> show_status(Client& client) {
   const auto services = TRY(client.list(resources::kServices, {}));
   for (const Object& node : nodes.items) {
     std::string ready = "NotReady";
-    if (const Json* conditions = json_find(node.json(), {"status", "conditions"}); conditions != nullptr)
+    if (const Json* conditions = json_find(node.json(), {"status", "conditions"});
+        conditions != nullptr)
       for (const Json& c : *conditions)
-        if (json_string(c, {"type"}) == "Ready" && json_string(c, {"status"}) == "True") ready = "Ready";
+        if (json_string(c, {"type"}) == "Ready" && json_string(c, {"status"}) == "True")
+          ready = "Ready";
     std::cout << "node " << node.name() << "  " << ready << "  " << node_address(node) << "  pods "
               << json_string(node.json(), {"spec", "podCIDR"}) << "\n";
   }
   std::size_t running = 0;
   for (const Object& pod : pods.items)
     if (json_string(pod.json(), {"status", "phase"}) == "Running") ++running;
-  std::cout << "pods " << running << " running of " << pods.items.size() << ", services " << services.items.size() << "\n";
+  std::cout << "pods " << running << " running of " << pods.items.size() << ", services "
+            << services.items.size() << "\n";
   return {};
 }
 
@@ -90,7 +93,8 @@ Result<std::vector<std::string>> service_urls(Client& client, const ObjectKey& k
   }
   if (urls.empty()) {
     return Error{Code::BadRequest, "service " + key.to_string() + " has no node port (type " +
-                                       json_string(service.json(), {"spec", "type"}) + "), so there is no URL from outside"};
+                                       json_string(service.json(), {"spec", "type"}) +
+                                       "), so there is no URL from outside"};
   }
   return urls;
 }

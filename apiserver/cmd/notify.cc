@@ -10,7 +10,8 @@
 namespace coracle {
 
 void notify(const std::string& state) {
-  const char* path = std::getenv("NOTIFY_SOCKET");  // NOLINT(concurrency-mt-unsafe): nothing writes the environment
+  const char* path = std::getenv(
+      "NOTIFY_SOCKET");  // NOLINT(concurrency-mt-unsafe): nothing writes the environment
   if (path == nullptr || (path[0] != '/' && path[0] != '@')) return;
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
@@ -21,7 +22,8 @@ void notify(const std::string& state) {
   const int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
   if (fd < 0) return;
   const auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + length);
-  (void)sendto(fd, state.data(), state.size(), MSG_NOSIGNAL, reinterpret_cast<sockaddr*>(&address), size);
+  (void)sendto(fd, state.data(), state.size(), MSG_NOSIGNAL, reinterpret_cast<sockaddr*>(&address),
+               size);
   close(fd);
 }
 

@@ -31,7 +31,9 @@ std::string host_name() {
   return buffer;
 }
 
-Error bad_flag(const std::string& what) { return {Code::BadRequest, what}; }
+Error bad_flag(const std::string& what) {
+  return {Code::BadRequest, what};
+}
 
 Result<Settings> parse_flags(const ServerFlags& flags) {
   Settings out;
@@ -52,13 +54,23 @@ Result<Settings> parse_flags(const ServerFlags& flags) {
   if (!services) return services.error().context("--service-cidr");
   const auto dns = Ip::parse(flags.cluster_dns);
   if (!dns) return dns.error().context("--cluster-dns");
-  if (pods->overlaps(*services)) return bad_flag("--pod-cidr " + flags.pod_cidr + " overlaps --service-cidr " + flags.service_cidr);
-  if (!services->contains(*dns)) return bad_flag("--cluster-dns " + flags.cluster_dns + " is not in --service-cidr " + flags.service_cidr);
-  if (!pods->ip.is_v4() || pods->prefix > 24) return bad_flag("--pod-cidr: an IPv4 range of /24 or larger is needed, each node gets a /24");
-  if (!services->ip.is_v4() || services->prefix > 28) return bad_flag("--service-cidr: an IPv4 range of /28 or larger is needed");
-  if (flags.proxy_mode != "iptables") return bad_flag("--proxy-mode " + flags.proxy_mode + " is not built; these work: iptables");
-  if (flags.runtime != "process") return bad_flag("--runtime " + flags.runtime + " is not built; these work: process");
-  if (flags.backend != "vxlan") return bad_flag("--backend " + flags.backend + " is not built; these work: vxlan (one node needs no overlay)");
+  if (pods->overlaps(*services))
+    return bad_flag("--pod-cidr " + flags.pod_cidr + " overlaps --service-cidr " +
+                    flags.service_cidr);
+  if (!services->contains(*dns))
+    return bad_flag("--cluster-dns " + flags.cluster_dns + " is not in --service-cidr " +
+                    flags.service_cidr);
+  if (!pods->ip.is_v4() || pods->prefix > 24)
+    return bad_flag("--pod-cidr: an IPv4 range of /24 or larger is needed, each node gets a /24");
+  if (!services->ip.is_v4() || services->prefix > 28)
+    return bad_flag("--service-cidr: an IPv4 range of /28 or larger is needed");
+  if (flags.proxy_mode != "iptables")
+    return bad_flag("--proxy-mode " + flags.proxy_mode + " is not built; these work: iptables");
+  if (flags.runtime != "process")
+    return bad_flag("--runtime " + flags.runtime + " is not built; these work: process");
+  if (flags.backend != "vxlan")
+    return bad_flag("--backend " + flags.backend +
+                    " is not built; these work: vxlan (one node needs no overlay)");
   out.pod_cidr = *pods;
   out.service_cidr = *services;
   out.cluster_dns = *dns;
@@ -76,7 +88,8 @@ Result<void> make_data_dir(const std::string& path) {
 Result<void> serve(const ServerFlags& flags, const Settings& settings, const sigset_t& signals) {
   const Clock& clock = system_clock();
   TRY(make_data_dir(settings.data_dir));
-  auto store = TRY(open_sqlite_store({.path = settings.data_dir + "/coracle.db", .decorate = stamp_resource_version}));
+  auto store = TRY(open_sqlite_store(
+      {.path = settings.data_dir + "/coracle.db", .decorate = stamp_resource_version}));
   ResourceOptions kinds{};
   kinds.service_cidr = settings.service_cidr;
   kinds.cluster_dns = settings.cluster_dns;
@@ -101,13 +114,19 @@ Result<void> serve(const ServerFlags& flags, const Settings& settings, const sig
   std::unique_ptr<Agent> agent;
   if (!flags.no_agent) {
     agent = TRY(Agent::create(client, clock,
-                              {.node_name = settings.node_name, .node_ip = settings.node_ip, .data_dir = settings.data_dir,
-                               .pod_cidr = settings.pod_cidr, .cluster_domain = flags.cluster_domain,
-                               .cluster_dns = settings.cluster_dns, .proxy_mode = flags.proxy_mode,
-                               .runtime = flags.runtime, .version = "v" CORACLE_VERSION}));
+                              {.node_name = settings.node_name,
+                               .node_ip = settings.node_ip,
+                               .data_dir = settings.data_dir,
+                               .pod_cidr = settings.pod_cidr,
+                               .cluster_domain = flags.cluster_domain,
+                               .cluster_dns = settings.cluster_dns,
+                               .proxy_mode = flags.proxy_mode,
+                               .runtime = flags.runtime,
+                               .version = "v" CORACLE_VERSION}));
   }
   server->set_ready(true);
-  spdlog::info("serving the API on port {}, kubeconfig {}", server->port(), server->kubeconfig_path());
+  spdlog::info("serving the API on port {}, kubeconfig {}", server->port(),
+               server->kubeconfig_path());
   if (agent && !agent->wait_ready(clock.steady_now() + std::chrono::seconds(30)))
     spdlog::warn("node {} is not ready after 30 s, going on", settings.node_name);
   notify("READY=1");
@@ -124,12 +143,15 @@ Result<void> serve(const ServerFlags& flags, const Settings& settings, const sig
 }  // namespace
 
 int run_server(const ServerFlags& flags) {
-  std::signal(SIGPIPE, SIG_IGN);  // NOLINT(bugprone-signal-handler,cert-err33-c): writes report EPIPE instead
+  std::signal(
+      SIGPIPE,
+      SIG_IGN);  // NOLINT(bugprone-signal-handler,cert-err33-c): writes report EPIPE instead
   sigset_t signals;
   sigemptyset(&signals);
   sigaddset(&signals, SIGINT);
   sigaddset(&signals, SIGTERM);
-  pthread_sigmask(SIG_BLOCK, &signals, nullptr);  // inherited by every thread; main takes them with sigwait
+  pthread_sigmask(SIG_BLOCK, &signals,
+                  nullptr);  // inherited by every thread; main takes them with sigwait
   const auto settings = parse_flags(flags);
   if (!settings) return fail(settings.error());
   const auto served = serve(flags, *settings, signals);

@@ -1,0 +1,32 @@
+// What the Node object says about this machine: facts read once, the document computed purely.
+#pragma once
+
+#include <coracle/net.h>
+#include <coracle/object.h>
+
+#include <string>
+
+namespace coracle {
+
+struct NodeFacts {
+  std::string name;
+  Ip ip;
+  std::string kernel_version, os_image, architecture, machine_id, system_uuid, boot_id, version;
+  unsigned cpus = 1;
+  std::uint64_t memory_kib = 0;
+};
+NodeFacts read_node_facts(const std::string& name, const Ip& ip, const std::string& version);
+
+struct NodeCondition {
+  bool ready = false;
+  std::string reason, message;
+  std::string now;  // RFC 3339
+};
+// The Node to create.
+Object compute_node(const NodeFacts& facts);
+// The status to write; `existing` supplies transition times, so an unchanged state yields an equal
+// document.
+Json compute_node_status(const NodeFacts& facts, const NodeCondition& condition,
+                         const Json& existing);
+
+}  // namespace coracle
