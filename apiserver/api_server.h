@@ -1,0 +1,46 @@
+// The API server: HTTPS in front of a Registry, with the cluster's certificates and the admin's
+// kubeconfig.
+#pragma once
+
+#include <coracle/clock.h>
+#include <coracle/net.h>
+#include <coracle/result.h>
+
+#include <chrono>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "registry.h"
+
+namespace coracle {
+
+struct ApiServerOptions {
+  Registry& registry;
+  const Clock& clock;
+  std::string bind_address = "0.0.0.0";  // an unspecified address means every one, IPv4 and IPv6
+  int port = 6443;                       // 0: any free one
+  std::string data_dir;                  // <data_dir>/pki and <data_dir>/kubeconfig are kept there
+  std::vector<Ip> addresses;             // of this server; the first goes into the kubeconfig
+  std::string cluster_domain = "cluster.local";
+  Ip kubernetes_service_ip;
+  std::string version = "0.1.0";
+  int threads = 256;       // connections served at a time; a watch takes one for its life
+  int watch_reserve = 64;  // of these, never given to watches
+  std::chrono::milliseconds bookmark_interval{60'000};
+  std::chrono::milliseconds header_timeout{10'000};
+};
+
+class ApiServer {
+ public:
+  // Serves at once; /readyz fails until set_ready(true). Registry and clock must outlive it.
+  static Result<std::unique_ptr<ApiServer>> create(const ApiServerOptions& options);
+  virtual ~ApiServer() = default;
+  virtual int port() const = 0;
+  virtual std::string kubeconfig_path() const = 0;
+  virtual void set_ready(bool ready) = 0;
+  // Ends watches and connections. Idempotent.
+  virtual void stop() = 0;
+};
+
+}  // namespace coracle

@@ -1,0 +1,188 @@
+#include "handlers.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "handlers_options.h"
+#include "watch_filter.h"
+
+namespace coracle {
+namespace {
+
+constexpr const char* kNoSuchPath = "the server could not find the requested resource";
+
+HttpResponse failure(const Error& error, const StatusSubject& subject) {
+  HttpResponse response = error_response(error);
+  response.body =
+      error_status(error, subject).dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
+  return response;
+}
+
+Error not_supported(const Route& route, Verb verb) {
+  return {Code::MethodNotAllowed,
+          verb_name(verb) + " is not supported on resources of kind \"" + route.plural + "\""};
+}
+
+bool has_subresource(const ResourceKind& kind, const std::string& name) {
+  if (name == "status") return kind.has_status;
+  return std::find(kind.subresources.begin(), kind.subresources.end(), name) !=
+         kind.subresources.end();
+}
+
+bool subresource_allows(const std::string& name, Verb verb) {
+  if (name == "binding") return verb == Verb::Create;
+  if (name == "finalize") return verb == Verb::Update;
+  return verb == Verb::Get || verb == Verb::Update || verb == Verb::Patch;
+}
+
+Error too_large_revision(Revision asked, Revision current) {
+  Error error{Code::Timeout, "Too large resource version: " + std::to_string(asked) +
+                                 ", current: " + std::to_string(current)};
+  error.causes.push_back({"ResourceVersionTooLarge", "Too large resource version", ""});
+  error.retry_after_seconds = 1;
+  return error;
+}
+
+}  // namespace
+
+std::optional<HttpResponse> Handlers::admit(const HttpRequest& request) const {
+  const auto route = parse_route(request.path);
+  const auto known =
+      options_.authenticator.authenticate(request.certificate_der, request.header("Authorization"));
+  if (!known && !(is_public_path(request.path) && request.method != "POST"))
+    return failure(known.error(), {});
+  if (!route) return failure(route.error(), {});
+  return std::nullopt;
+}
+
+HttpResponse Handlers::handle(const HttpRequest& request) const {
+  StatusSubject subject;
+  auto answer = dispatch(request, subject);
+  return answer ? std::move(*answer) : failure(answer.error(), subject);
+}
+
+Handlers::Answer Handlers::dispatch(const HttpRequest& request, StatusSubject& subject) const {
+  const Route route = TRY(parse_route(request.path));
+  const Query query = TRY(Query::parse(request.query));
+  if (request.method == "OPTIONS") {
+    HttpResponse response;
+    response.headers.emplace_back("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE");
+    return response;
+  }
+  if (route.target == Route::Target::Resource) return resource(request, route, query, subject);
+  if (route.target == Route::Target::Unknown) return Error{Code::NotFound, kNoSuchPath};
+  if (request.method != "GET" && request.method != "HEAD")
+    return Error{Code::MethodNotAllowed,
+                 "the server does not allow this method on the requested resource"};
+  return info(request, route, query);
+}
+
+Result<const ResourceKind*> Handlers::kind_of(const Route& route) const {
+  const Error unknown{Code::NotFound, kNoSuchPath};
+  const ResourceKind* kind = options_.registry.find(route.group, route.version, route.plural);
+  if (kind == nullptr) return unknown;
+  if (!kind->resource.namespaced && !route.ns.empty()) return unknown;
+  if (kind->resource.namespaced && route.ns.empty() && !route.name.empty()) return unknown;
+  if (!route.subresource.empty() && !has_subresource(*kind, route.subresource)) return unknown;
+  return kind;
+}
+
+Handlers::Answer Handlers::resource(const HttpRequest& request, const Route& route,
+                                    const Query& query, StatusSubject& subject) const {
+  const ResourceKind* kind = TRY(kind_of(route));
+  subject = {route.name, route.group, route.plural, kind->resource.kind, ""};
+  const Verb verb = TRY(verb_of(request.method, route, query));
+  if (!route.subresource.empty() && !subresource_allows(route.subresource, verb))
+    return not_supported(route, verb);
+  const bool write_all = route.ns.empty() && kind->resource.namespaced;
+  if (write_all && (verb == Verb::Create || verb == Verb::DeleteCollection))
+    return not_supported(route, verb);
+  OutputOptions output = TRY(output_options(request, query));
+  return run({request, route, query, *kind, std::move(output)}, verb, subject);
+}
+
+Handlers::Answer Handlers::run(const Call& call, Verb verb, StatusSubject& subject) const {
+  switch (verb) {
+    case Verb::Get:
+      return get(call);
+    case Verb::List:
+      return list(call);
+    case Verb::Watch:
+      return watch(call);
+    case Verb::Create:
+      return call.route.subresource == "binding" ? bind(call) : create(call, subject);
+    case Verb::Update:
+      return update(call);
+    case Verb::Patch:
+      return patch(call);
+    case Verb::Delete:
+      return remove(call);
+    case Verb::DeleteCollection:
+      if (!call.kind.delete_collection) return not_supported(call.route, verb);
+      return remove_collection(call);
+  }
+  return Error{Code::MethodNotAllowed, "unknown verb"};
+}
+
+Handlers::Answer Handlers::get(const Call& call) const {
+  const ListQueryOptions checked = TRY(list_options(call.query, {}));
+  const Revision current = options_.registry.revision();
+  if (checked.request.at_least > current)
+    return too_large_revision(checked.request.at_least, current);
+  const EntryPtr entry = TRY(options_.registry.get(call.kind, call.key()));
+  const OutputOptions& output = call.output;
+  if (output.accepted.shape == Accepted::Shape::Object && !output.accepted.yaml && !output.pretty) {
+    HttpResponse response;
+    response.body = entry->value + "\n";
+    return response;
+  }
+  return object_response(200, call.kind, parse_stored(entry->value), output, options_.clock);
+}
+
+Handlers::Answer Handlers::list(const Call& call) const {
+  const ListQueryOptions options = TRY(list_options(call.query, call.route));
+  const ListPage page = TRY(options_.registry.list(call.kind, options.request));
+  if (options.exact != 0 && options.exact != page.revision)
+    return Error{Code::Expired, "The resourceVersion for the provided list is too old."};
+  return list_response(call.kind, page, call.output, options_.clock);
+}
+
+Handlers::Answer Handlers::watch(const Call& call) const {
+  auto request = std::make_shared<WatchRequest>();
+  request->kind = &call.kind;
+  request->options = TRY(watch_options(call.query, call.route));
+  request->output = call.output;
+  request->output.pretty = false;
+  const WatchOptions& options = request->options;
+  TRY(check_fields(call.kind, options.fields));
+  const Revision current = options_.registry.revision();
+  if (options.from && *options.from > current) return too_large_revision(*options.from, current);
+  if (options.from) {
+    request->from = *options.from;
+  } else {
+    ListRequest all;
+    all.ns = call.route.ns;
+    all.labels = options.labels;
+    all.fields = options.fields;
+    request->initial = TRY(options_.registry.list(call.kind, all));
+    request->from = request->initial.revision;
+  }
+  auto events = options_.registry.watch(call.kind, call.route.ns, request->from);
+  if (events) {
+    request->events = std::move(*events);
+  } else if (is_expired(events.error())) {
+    request->error = events.error();  // a reflector lists again on this event, and only then
+  } else {
+    return events.error();
+  }
+  HttpResponse response;
+  if (request->output.accepted.yaml) request->output.accepted.yaml = false;
+  const WatchTimes times = options_.watch_times;
+  const Clock& clock = options_.clock;
+  response.stream = [request, times, &clock](ChunkWriter& writer) {
+    run_watch(*request, times, clock, writer);
+  };
+  return response;
+}
+
+}  // namespace coracle

@@ -1,0 +1,81 @@
+// What each request does: from a parsed route, through the Registry, to a response. One function
+// per verb.
+#pragma once
+
+#include <coracle/clock.h>
+
+#include <atomic>
+#include <map>
+#include <string>
+
+#include "auth.h"
+#include "handlers_output.h"
+#include "http_server.h"
+#include "registry.h"
+#include "router.h"
+#include "status.h"
+#include "watch_stream.h"
+
+namespace coracle {
+
+class Handlers {
+ public:
+  struct Options {
+    Registry& registry;
+    const Clock& clock;
+    const Authenticator& authenticator;
+    std::string version;         // of Coracle
+    std::string server_address;  // "host:port", for /api
+    WatchTimes watch_times;
+  };
+  explicit Handlers(Options options);
+
+  // Before the body: a path that can be served, and a client that may. Errors are complete
+  // responses.
+  std::optional<HttpResponse> admit(const HttpRequest& request) const;
+  HttpResponse handle(const HttpRequest& request) const;
+  void set_ready(bool ready) { ready_ = ready; }
+
+ private:
+  struct Call {  // one request to a resource
+    const HttpRequest& http;
+    const Route& route;
+    const Query& query;
+    const ResourceKind& kind;
+    OutputOptions output;
+    ObjectKey key() const { return {route.ns, route.name}; }
+  };
+  using Answer = Result<HttpResponse>;
+
+  Answer dispatch(const HttpRequest& request, StatusSubject& subject) const;
+  Answer resource(const HttpRequest& request, const Route& route, const Query& query,
+                  StatusSubject& subject) const;
+  Answer run(const Call& call, Verb verb, StatusSubject& subject) const;
+  Result<const ResourceKind*> kind_of(const Route& route) const;
+
+  // handlers_info.cc
+  Answer info(const HttpRequest& request, const Route& route, const Query& query) const;
+  Answer discovery(const HttpRequest& request, const Route& route) const;
+  Answer openapi(const HttpRequest& request, const Route& route) const;
+  Answer health(const Route& route, const Query& query) const;
+
+  // handlers.cc
+  Answer get(const Call& call) const;
+  Answer list(const Call& call) const;
+  Answer watch(const Call& call) const;
+
+  // handlers_write.cc
+  Answer create(const Call& call, StatusSubject& subject) const;
+  Answer bind(const Call& call) const;
+  Answer update(const Call& call) const;
+  Answer patch(const Call& call) const;
+  Answer remove(const Call& call) const;
+  Answer remove_collection(const Call& call) const;
+
+  Options options_;
+  std::atomic<bool> ready_{false};
+  std::string openapi_v2_, openapi_v2_json_, openapi_v3_;
+  std::map<std::string, std::string> openapi_v3_documents_;
+};
+
+}  // namespace coracle

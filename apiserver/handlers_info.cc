@@ -1,0 +1,144 @@
+// What a client asks before it works with objects: version, health, discovery, OpenAPI.
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "discovery.h"
+#include "handlers.h"
+#include "openapi.h"
+
+namespace coracle {
+namespace {
+
+constexpr const char* kNoSuchPath = "the server could not find the requested resource";
+
+HttpResponse text_response(int code, std::string body) {
+  HttpResponse response;
+  response.code = code;
+  response.content_type = "text/plain; charset=utf-8";
+  response.body = std::move(body);
+  return response;
+}
+
+// The tag carries the representation: clients cache by URL alone.
+HttpResponse cached(const HttpRequest& request, std::string content_type, std::string body) {
+  HttpResponse response;
+  response.content_type = std::move(content_type);
+  const std::string tag = "\"" + openapi_hash(response.content_type + body) + "\"";
+  response.headers = {{"ETag", tag}, {"Vary", "Accept"}};
+  if (request.header("If-None-Match") == tag) {
+    response.code = 304;
+  } else {
+    response.body = std::move(body);
+  }
+  return response;
+}
+
+std::string document_path(const Resource& resource) {
+  return resource.group.empty() ? "api/" + resource.version
+                                : "apis/" + resource.group + "/" + resource.version;
+}
+
+bool wants_json(const HttpRequest& request) {
+  for (const MediaType& media : parse_accept(request.header("Accept"))) {
+    if (media.type.find("protobuf") != std::string::npos) return false;
+    if (media.type == "application/json") return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+Handlers::Handlers(Options options) : options_(std::move(options)) {
+  const auto& kinds = options_.registry.kinds();
+  openapi_v2_ = openapi_v2_protobuf(kinds);
+  openapi_v2_json_ = openapi_v2_json(kinds);
+  openapi_v3_ = openapi_v3_index(kinds);
+  std::set<std::string> paths;
+  for (const ResourceKind& kind : kinds) paths.insert(document_path(kind.resource));
+  for (const std::string& path : paths)
+    if (auto document = openapi_v3_document(kinds, path))
+      openapi_v3_documents_[path] = std::move(*document);
+}
+
+Handlers::Answer Handlers::info(const HttpRequest& request, const Route& route,
+                                const Query& query) const {
+  using Target = Route::Target;
+  HttpResponse response;
+  switch (route.target) {
+    case Target::Root:
+      response.body = Json{{"paths",
+                            {"/api", "/apis", "/healthz", "/livez", "/openapi/v2", "/openapi/v3",
+                             "/readyz", "/version"}}}
+                          .dump() +
+                      "\n";
+      return response;
+    case Target::Version:
+      response.body = version_document(options_.version);
+      return response;
+    case Target::Health:
+      return health(route, query);
+    case Target::CoreVersions:
+    case Target::Groups:
+    case Target::Group:
+    case Target::ResourceList:
+      return discovery(request, route);
+    case Target::OpenApiV2:
+    case Target::OpenApiV3:
+    case Target::OpenApiV3Document:
+      return openapi(request, route);
+    case Target::Resource:
+    case Target::Unknown:
+      break;
+  }
+  return Error{Code::NotFound, kNoSuchPath};
+}
+
+Handlers::Answer Handlers::discovery(const HttpRequest& request, const Route& route) const {
+  using Target = Route::Target;
+  const auto& kinds = options_.registry.kinds();
+  const bool root = route.target == Target::CoreVersions || route.target == Target::Groups;
+  const Accepted accepted = TRY(negotiate(request.header("Accept"), root));
+  if (root && accepted.shape == Accepted::Shape::Aggregated) {
+    const bool core = route.target == Target::CoreVersions;
+    return cached(request, aggregated_discovery_type(accepted.version),
+                  core ? aggregated_core(kinds, accepted.version)
+                       : aggregated_groups(kinds, accepted.version));
+  }
+  const std::string json = "application/json";
+  if (route.target == Target::CoreVersions)
+    return cached(request, json, discovery_api_versions(options_.server_address));
+  if (route.target == Target::Groups) return cached(request, json, discovery_api_groups(kinds));
+  if (route.target == Target::Group)
+    return cached(request, json, TRY(discovery_api_group(kinds, route.group)));
+  return cached(request, json, TRY(discovery_resources(kinds, route.group, route.version)));
+}
+
+Handlers::Answer Handlers::openapi(const HttpRequest& request, const Route& route) const {
+  if (route.target == Route::Target::OpenApiV3)
+    return cached(request, "application/json", openapi_v3_);
+  if (route.target == Route::Target::OpenApiV2) {
+    if (wants_json(request)) return cached(request, "application/json", openapi_v2_json_);
+    return cached(request, std::string(kOpenApiV2Type), openapi_v2_);
+  }
+  const auto document = openapi_v3_documents_.find(route.extra);
+  if (document == openapi_v3_documents_.end()) return Error{Code::NotFound, kNoSuchPath};
+  return cached(request, "application/json", document->second);
+}
+
+Handlers::Answer Handlers::health(const Route& route, const Query& query) const {
+  const std::size_t slash = route.extra.find('/');
+  const std::string endpoint = route.extra.substr(0, slash);
+  const std::string check = slash == std::string::npos ? "" : route.extra.substr(slash + 1);
+  const bool needs_ready = endpoint != "livez";
+  if (!check.empty() && check != "ping" && !(needs_ready && check == "started"))
+    return Error{Code::NotFound, kNoSuchPath};
+  const bool started = !needs_ready || ready_ || check == "ping";
+  if (started && !query.flag("verbose")) return text_response(200, "ok");
+  std::string text = "[+]ping ok\n";
+  if (needs_ready)
+    text += started ? "[+]started ok\n" : "[-]started failed: the server is starting\n";
+  text += endpoint + (started ? " check passed\n" : " check failed\n");
+  return text_response(started ? 200 : 500, text);
+}
+
+}  // namespace coracle

@@ -1,0 +1,199 @@
+#include "handlers_media.h"
+
+#include <coracle/client.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <nlohmann/json.hpp>
+
+namespace coracle {
+namespace {
+
+constexpr std::size_t kMostAccepted = 64;
+
+std::string trimmed(std::string_view text) {
+  const std::size_t from = text.find_first_not_of(" \t");
+  if (from == std::string_view::npos) return "";
+  return std::string(text.substr(from, text.find_last_not_of(" \t") - from + 1));
+}
+
+std::string lower(std::string text) {
+  for (char& c : text)
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  return text;
+}
+
+std::vector<std::string_view> split(std::string_view text, char separator) {
+  std::vector<std::string_view> out;
+  for (;;) {
+    const std::size_t end = text.find(separator);
+    out.push_back(text.substr(0, end));
+    if (end == std::string_view::npos) return out;
+    text.remove_prefix(end + 1);
+  }
+}
+
+std::optional<Accepted> shape_of(const MediaType& media, bool aggregated) {
+  Accepted accepted;
+  const std::string& t = media.type;
+  const bool json = t == "application/json" || t == "application/*" || t == "*/*";
+  accepted.yaml = t == "application/yaml" || t == "application/x-yaml" || t == "text/yaml";
+  if (!json && !accepted.yaml) return std::nullopt;
+  const std::string as = media.param("as");
+  if (as.empty()) return accepted;
+  const std::string group = media.param("g");
+  accepted.version = media.param("v");
+  const std::string& v = accepted.version;
+  if (aggregated) {
+    accepted.shape = Accepted::Shape::Aggregated;
+    const bool known = as == "APIGroupDiscoveryList" && group == "apidiscovery.k8s.io" &&
+                       (v == "v2" || v == "v2beta1");
+    return known ? std::optional(accepted) : std::nullopt;
+  }
+  if (group != "meta.k8s.io" || (v != "v1" && v != "v1beta1")) return std::nullopt;
+  if (as == "Table") {
+    accepted.shape = Accepted::Shape::Table;
+    return accepted;
+  }
+  accepted.shape = Accepted::Shape::PartialMetadata;
+  const bool partial = as == "PartialObjectMetadata" || as == "PartialObjectMetadataList";
+  return partial ? std::optional(accepted) : std::nullopt;
+}
+
+// A plain word that no YAML 1.1 or 1.2 reader takes for a boolean, a number, a date or null.
+bool is_plain(const std::string& text) {
+  if (text.empty() || text.size() > 128) return false;
+  const auto letter = [](char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); };
+  if (!letter(text.front())) return false;
+  for (const char c : text)
+    if (!letter(c) && !(c >= '0' && c <= '9') && c != '-' && c != '_' && c != '.' && c != '/')
+      return false;
+  constexpr std::array<std::string_view, 9> kWords = {"true", "false", "yes", "no", "on",
+                                                      "off",  "null",  "y",   "n"};
+  return std::find(kWords.begin(), kWords.end(), lower(text)) == kWords.end();
+}
+
+std::string scalar(const Json& value) {
+  if (value.is_string() && is_plain(value.get_ref<const std::string&>()))
+    return value.get<std::string>();
+  return value.dump(-1, ' ', false,
+                    Json::error_handler_t::replace);  // JSON scalars are YAML scalars
+}
+
+constexpr int kDeepestYaml = 64;  // deeper values go in flow style, which is JSON
+
+bool is_block(const Json& value, int depth) {
+  return value.is_structured() && !value.empty() && depth < kDeepestYaml;
+}
+
+void write_yaml(const Json& value, int depth, bool first_inline, std::string& out) {
+  const std::string indent(static_cast<std::size_t>(depth) * 2, ' ');
+  bool first = first_inline;
+  for (const auto& item : value.items()) {
+    if (!first) out += indent;
+    first = false;
+    const Json& member = item.value();
+    if (value.is_array()) {
+      out += "- ";
+      if (is_block(member, depth + 1)) {
+        write_yaml(member, depth + 1, true, out);
+        continue;
+      }
+    } else {
+      out += scalar(item.key()) + ":";
+      if (is_block(member, depth + 1)) {
+        out += "\n";
+        write_yaml(member, depth + 1, false, out);
+        continue;
+      }
+      out += " ";
+    }
+    out += scalar(member) + "\n";
+  }
+}
+
+}  // namespace
+
+std::string MediaType::param(std::string_view name) const {
+  for (const auto& [key, value] : params)
+    if (key == name) return value;
+  return "";
+}
+
+MediaType parse_media_type(std::string_view text) {
+  MediaType media;
+  bool first = true;
+  for (const std::string_view part : split(text, ';')) {
+    if (first) {
+      media.type = lower(trimmed(part));
+    } else if (const std::size_t equals = part.find('='); equals != std::string_view::npos) {
+      media.params.emplace_back(lower(trimmed(part.substr(0, equals))),
+                                trimmed(part.substr(equals + 1)));
+    }
+    first = false;
+  }
+  return media;
+}
+
+std::vector<MediaType> parse_accept(std::string_view header) {
+  std::vector<std::pair<double, MediaType>> ranked;
+  for (const std::string_view part : split(header, ',')) {
+    MediaType media = parse_media_type(part);
+    if (media.type.empty() || ranked.size() == kMostAccepted) continue;
+    const std::string q = media.param("q");
+    const double weight = q.empty() ? 1.0 : std::strtod(q.c_str(), nullptr);
+    if (weight > 0) ranked.emplace_back(weight, std::move(media));
+  }
+  std::stable_sort(ranked.begin(), ranked.end(),
+                   [](const auto& a, const auto& b) { return a.first > b.first; });
+  std::vector<MediaType> out;
+  for (auto& [weight, media] : ranked) out.push_back(std::move(media));
+  return out;
+}
+
+Result<Accepted> negotiate(std::string_view accept_header, bool aggregated) {
+  if (trimmed(accept_header).empty()) return Accepted{};
+  for (const MediaType& media : parse_accept(accept_header))
+    if (auto accepted = shape_of(media, aggregated)) return *accepted;
+  return Error{Code::NotAcceptable,
+               "only the following media types are accepted: application/json, application/yaml"};
+}
+
+Result<ParsedBody> parse_body(std::string_view content_type, std::string_view body) {
+  const std::string type = parse_media_type(content_type).type;
+  if (type.empty() || type == "application/json" || type == "*/*") return parse_json_body(body);
+  if (type == "application/yaml" || type == "application/x-yaml" || type == "text/yaml")
+    return parse_yaml_body(body);
+  if (type == "application/vnd.kubernetes.protobuf") return parse_protobuf_body(body);
+  return Error{Code::UnsupportedMediaType,
+               "the body of the request was in an unknown format - accepted media types include: "
+               "application/json, "
+               "application/yaml, application/vnd.kubernetes.protobuf"};
+}
+
+Result<PatchType> patch_type(std::string_view content_type) {
+  const std::string type = parse_media_type(content_type).type;
+  if (type == "application/json-patch+json") return PatchType::JsonPatch;
+  if (type == "application/merge-patch+json") return PatchType::JsonMerge;
+  if (type == "application/strategic-merge-patch+json") return PatchType::StrategicMerge;
+  std::string message =
+      "the body of the request was in an unknown format - accepted media types include: ";
+  if (type == "application/apply-patch+yaml")
+    message =
+        "server-side apply (application/apply-patch+yaml) is not supported, use client-side apply; "
+        "accepted media types include: ";
+  return Error{Code::UnsupportedMediaType,
+               message +
+                   "application/json-patch+json, application/merge-patch+json, "
+                   "application/strategic-merge-patch+json"};
+}
+
+std::string to_yaml(const Json& document) {
+  if (!is_block(document, 0)) return scalar(document) + "\n";
+  std::string out;
+  write_yaml(document, 0, false, out);
+  return out;
+}
+
+}  // namespace coracle
