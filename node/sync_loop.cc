@@ -130,6 +130,7 @@ void SyncLoop::record(const Result<void>& done, std::uint64_t began) {
   if (done) {
     if (failures_ > 0) spdlog::info("{}: works again after {} failures", name_, failures_);
     failures_ = 0;
+    last_error_.clear();
     done_ = began;
     damaged_ = false;
     ever_succeeded_ = true;
@@ -141,7 +142,9 @@ void SyncLoop::record(const Result<void>& done, std::uint64_t began) {
   ++failures_;
   damaged_ = true;
   not_before_ = std::max(not_before_, now + delay);
-  spdlog::warn("{}: {} (trying again in {} ms)", name_, done.error().message, delay.count());
+  if (done.error().message == last_error_) return;  // said already
+  last_error_ = done.error().message;
+  spdlog::warn("{}: {} (trying again until it works)", name_, last_error_);
 }
 
 }  // namespace coracle

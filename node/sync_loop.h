@@ -79,6 +79,7 @@ class SyncLoop {
   bool ever_succeeded_ CORACLE_GUARDED_BY(mutex_) = false;
   bool damaged_ CORACLE_GUARDED_BY(mutex_) = false;
   int failures_ CORACLE_GUARDED_BY(mutex_) = 0;
+  std::string last_error_ CORACLE_GUARDED_BY(mutex_);
   Time not_before_ CORACLE_GUARDED_BY(mutex_){};
   Time next_full_ CORACLE_GUARDED_BY(mutex_){};
   Time next_probe_ CORACLE_GUARDED_BY(mutex_){};

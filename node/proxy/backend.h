@@ -9,7 +9,7 @@
 #include "proxy/iptables_rules.h"
 #include "proxy/service_table.h"
 
-namespace coracle {
+namespace coracle::proxy {
 
 class ProxyBackend {
  public:
@@ -29,4 +29,4 @@ class ProxyBackend {
 Result<std::unique_ptr<ProxyBackend>> make_backend(const std::string& mode,
                                                    const IptablesConfig& config);
 
-}  // namespace coracle
+}  // namespace coracle::proxy

@@ -4,7 +4,7 @@
 #include <array>
 #include <string_view>
 
-namespace coracle {
+namespace coracle::proxy {
 namespace {
 
 // About 300 Services of three endpoints.
@@ -161,4 +161,4 @@ Result<std::unique_ptr<ProxyBackend>> make_backend(const std::string& mode,
       std::make_unique<IptablesBackend>(TRY(IptablesTool::detect()), config));
 }
 
-}  // namespace coracle
+}  // namespace coracle::proxy

@@ -12,7 +12,7 @@
 #include "proxy/iptables_tool.h"
 #include "proxy/ruleset.h"
 
-namespace coracle {
+namespace coracle::proxy {
 
 class IptablesBackend : public ProxyBackend {
  public:
@@ -42,4 +42,4 @@ struct FoundRules {
 };
 FoundRules find_own_rules(const std::string& table, const std::string& save_text);
 
-}  // namespace coracle
+}  // namespace coracle::proxy

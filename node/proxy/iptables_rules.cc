@@ -6,7 +6,7 @@
 #include <array>
 #include <string_view>
 
-namespace coracle {
+namespace coracle::proxy {
 namespace {
 
 constexpr const char* kMark = "0x4000";
@@ -303,18 +303,6 @@ Ruleset Builder::finish() {
 
 }  // namespace
 
-const char* to_string(Protocol protocol) {
-  switch (protocol) {
-    case Protocol::Tcp:
-      return "tcp";
-    case Protocol::Udp:
-      return "udp";
-    case Protocol::Sctp:
-      return "sctp";
-  }
-  return "tcp";
-}
-
 std::string service_chain(const char* prefix, const std::string& id, Protocol protocol) {
   return prefix + short_hash(id + to_string(protocol));
 }
@@ -342,4 +330,4 @@ Ruleset iptables_rules(const ServiceTable& table, const IptablesConfig& config) 
   return builder.finish();
 }
 
-}  // namespace coracle
+}  // namespace coracle::proxy

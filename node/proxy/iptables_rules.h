@@ -15,7 +15,7 @@
 #include "proxy/ruleset.h"
 #include "proxy/service_table.h"
 
-namespace coracle {
+namespace coracle::proxy {
 
 struct IptablesConfig {
   Cidr pod_cidr;  // the cluster's: sources outside it are masqueraded on their way to a ClusterIP
@@ -39,4 +39,4 @@ inline constexpr const char* kCanaryChain = "KUBE-PROXY-CANARY";
 inline constexpr const char* kCanaryRule =
     "-m comment --comment \"gone when a flush took our rules\" -j RETURN";
 
-}  // namespace coracle
+}  // namespace coracle::proxy

@@ -2,7 +2,7 @@
 
 #include <set>
 
-namespace coracle {
+namespace coracle::proxy {
 namespace {
 
 void declare(std::string& out, const std::string& chain) {
@@ -60,4 +60,4 @@ std::string to_string(const Ruleset& ruleset) {
   return out;
 }
 
-}  // namespace coracle
+}  // namespace coracle::proxy

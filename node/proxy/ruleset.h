@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-namespace coracle {
+namespace coracle::proxy {
 
 // A rule of ours in a chain that belongs to the system, as "FORWARD" and "-j KUBE-FORWARD".
 struct Jump {
@@ -44,4 +44,4 @@ std::string to_string(const RulesetDiff& diff);
 // The whole set, jumps last, for people and golden files.
 std::string to_string(const Ruleset& ruleset);
 
-}  // namespace coracle
+}  // namespace coracle::proxy

@@ -13,9 +13,11 @@
 #include <vector>
 
 namespace coracle {
-
 struct Service;
 struct EndpointSlice;
+}  // namespace coracle
+
+namespace coracle::proxy {
 
 enum class Protocol : std::uint8_t { Tcp, Udp, Sctp };
 const char* to_string(Protocol protocol);  // "tcp", "udp", "sctp"
@@ -68,4 +70,4 @@ struct ServiceView {
 // ExternalName and headless Services and those whose address is not IPv4 have no rows.
 ServiceTable service_table(const ServiceView& view);
 
-}  // namespace coracle
+}  // namespace coracle::proxy

@@ -17,6 +17,10 @@
 
 namespace coracle::test {
 
+using proxy::ChainId;
+using proxy::Jump;
+using proxy::Ruleset;
+
 struct Packet {
   std::string from;  // an address; a node address or loopback is sent by the node itself
   std::string to;

@@ -19,7 +19,7 @@
 
 #include "node/proxy/iptables_backend.h"
 
-namespace coracle {
+namespace coracle::proxy {
 namespace {
 
 using namespace std::chrono_literals;
@@ -462,4 +462,4 @@ INSTANTIATE_TEST_SUITE_P(Variants, IptablesKernel,
                          });
 
 }  // namespace
-}  // namespace coracle
+}  // namespace coracle::proxy

@@ -10,7 +10,7 @@
 #include "node/proxy/backend.h"
 #include "support/packet_tracer.h"
 
-namespace coracle {
+namespace coracle::proxy {
 namespace {
 
 using test::Packet;
@@ -322,4 +322,4 @@ TEST(ProxyBackend, RefusesModesThatAreNotBuilt) {
 }
 
 }  // namespace
-}  // namespace coracle
+}  // namespace coracle::proxy
