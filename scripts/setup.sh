@@ -30,15 +30,16 @@ if ! command -v kubectl >/dev/null; then
   apt-get install -y -qq --no-install-recommends kubernetes-client >/dev/null
 fi
 
-# The machine's own apt sources of Debian packages, as source lines.
+# The machine's own apt sources of Debian packages, as source lines: both the one-line and the deb822 format.
 deb_src_lines() {
-  awk 'FNR==1{suites="";uris="";comp="";deb=0}
-       /^deb /{sub(/^deb /,"deb-src ");print}
-       /^Types:.*deb/{deb=1} /^URIs:/{uris=$2} /^Suites:/{$1="";suites=$0} /^Components:/{$1="";comp=$0}
-       (/^[[:space:]]*$/||/^Components:/)&&deb&&uris&&suites&&comp{
-         n=split(suites,s," "); for(i=1;i<=n;i++)print "deb-src",uris,s[i],comp; suites="";comp=""}' \
-    /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources 2>/dev/null |
-    grep -i debian || true
+  local file
+  for file in /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources; do
+    [ -f "$file" ] || continue
+    awk '/^deb /{sub(/^deb /,"deb-src ");print}
+         /^URIs:/{uris=$2}
+         /^Suites:/{$1="";suites=$0}
+         /^Components:/{$1="";n=split(suites,s," ");for(i=1;i<=n;i++)print "deb-src",uris,s[i],$0}' "$file"
+  done | grep -i debian
 }
 
 # fetch_source PACKAGE DIR: the package's source as Debian ships it, patches applied, into DIR.
