@@ -1,8 +1,12 @@
 #include "proxy/iptables_backend.h"
 
+#include <spdlog/spdlog.h>
+
 #include <algorithm>
 #include <array>
 #include <string_view>
+
+#include "proxy/conntrack.h"
 
 namespace coracle::proxy {
 namespace {
@@ -81,7 +85,17 @@ Result<void> IptablesBackend::sync(const ServiceTable& table) {
     return done.error().context("Service rules");
   }
   applied_ = std::move(wanted);
+  forget_udp_flows(table);
+  last_table_ = table;
   return {};
+}
+
+// Best effort: the rules are right, and flows that stay wrong end by themselves.
+void IptablesBackend::forget_udp_flows(const ServiceTable& table) {
+  const StaleUdpFlows stale(last_table_, table);
+  if (stale.empty()) return;
+  const auto removed = remove_udp_flows([&](const UdpFlow& flow) { return stale.contains(flow); });
+  if (!removed) spdlog::warn("service rules: {}", removed.error().message);
 }
 
 Result<void> IptablesBackend::sync_fully(const Ruleset& wanted) {

@@ -28,10 +28,12 @@ class IptablesBackend : public ProxyBackend {
 
  private:
   Result<void> sync_fully(const Ruleset& wanted);
+  void forget_udp_flows(const ServiceTable& table);
 
   IptablesTool tool_;
   IptablesConfig config_;
   std::optional<Ruleset> applied_;  // empty: the kernel's state is unknown
+  ServiceTable last_table_;         // of the last good sync
 };
 
 // What of ours a table's iptables-save text holds.
