@@ -70,7 +70,7 @@ TEST(Schema, EveryFieldOfAnObjectHasANumberOrIsTypeMeta) {
   }
 }
 
-TEST(Schema, KnowsTheFactsThatMattersMost) {
+TEST(Schema, KnowsTheFactsThatMatterMost) {
   const SchemaType& service = type_of("core.v1.ServiceSpec");
   const SchemaField* ports = service.find("ports");
   ASSERT_NE(ports, nullptr);
@@ -87,6 +87,25 @@ TEST(Schema, KnowsTheFactsThatMattersMost) {
   EXPECT_TRUE(type_of("meta.v1.DeleteOptions").find("gracePeriodSeconds")->pointer);
   EXPECT_FALSE(type_of("core.v1.ServicePort").find("nodePort")->pointer);
   EXPECT_EQ(type_of("core.v1.Pod").find("nosuch"), nullptr);
+}
+
+TEST(Schema, DescribesTheKindsAndTheNetworkingTypes) {
+  for (const auto& [name, type] : Schema::instance().types()) {
+    SCOPED_TRACE(name);
+    const bool networking =
+        (name.starts_with("core.v1.Service") && name != "core.v1.ServiceAccountTokenProjection") ||
+        name.starts_with("core.v1.Endpoint") || name.starts_with("core.v1.LoadBalancer") ||
+        name.starts_with("discovery.v1.") || name == "meta.v1.ObjectMeta" || name == "core.v1.Pod";
+    // An object is what has a kind and metadata of its own.
+    const bool object = type.find("kind") != nullptr && type.find("metadata") != nullptr;
+    if (networking || object) {
+      EXPECT_FALSE(type.description.empty());
+    }
+    for (const SchemaField& field : type.fields) {
+      if (!networking && !object) continue;
+      EXPECT_FALSE(field.description.empty()) << field.name;
+    }
+  }
 }
 
 TEST(Schema, FindsKindsByApiVersion) {
