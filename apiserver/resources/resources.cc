@@ -1,0 +1,13 @@
+#include "resources/resources.h"
+
+#include "resources/kinds.h"
+
+namespace coracle {
+
+std::vector<ResourceKind> all_kinds(const ResourceOptions& options) {
+  return {config_map_kind(),     endpoints_kind(), event_kind(),         namespace_kind(),
+          node_kind(),           pod_kind(),       secret_kind(),        service_account_kind(),
+          service_kind(options), lease_kind(),     endpoint_slice_kind()};
+}
+
+}  // namespace coracle
