@@ -1,0 +1,63 @@
+// A lab: nodes as network namespaces of one machine, joined by a bridge. The machine is the lab's
+// router: nodes reach outside through it, masqueraded. Everything is named after the lab, so what a
+// crash left behind is found again and removed. Needs root.
+#pragma once
+
+#include <coracle/net.h>
+#include <coracle/result.h>
+#include <sys/types.h>
+
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace coracle {
+
+struct LabNode {
+  std::string name;  // "lab-node-1": its namespace and its Node object
+  Ip ip;
+  std::string veth;  // its cable's end on the machine
+  bool operator==(const LabNode&) const = default;
+};
+struct LabPlan {
+  std::string name;
+  std::string bridge;  // "lab-net"
+  Cidr subnet;         // 10.250.x.0/24
+  Ip gateway;          // the machine: .254
+  std::vector<LabNode> nodes;
+  bool operator==(const LabPlan&) const = default;
+};
+
+using LabProgress = std::function<void(const std::string&)>;
+
+// Pure: the first 10.250.x.0/24 that overlaps nothing in `taken`. BadRequest for a name that is not
+// 1 to 8 of [a-z0-9-], starting with a letter and not ending with '-', or for other than 1 to 250
+// nodes; Unavailable when no subnet is free.
+Result<LabPlan> lab_plan(const std::string& name, int nodes, const std::vector<Cidr>& taken);
+// The plan of the lab that exists, or one that fits beside this machine's networks and other labs.
+Result<LabPlan> lab_plan(const std::string& name, int nodes);
+
+// Makes what is missing: namespaces (visible to `ip netns`), bridge, cables, addresses, routes,
+// forwarding and masquerading. Repeatable.
+Result<void> lab_network_up(const LabPlan& plan, const LabProgress& progress);
+// Removes all of it, after a crash too; goes on after errors and reports them joined. Nodes must
+// be stopped.
+Result<void> lab_network_down(const std::string& name, const LabProgress& progress);
+
+// Starts argv (argv[0] a path) as the node's process: in the node's network namespace, with a mount
+// namespace whose /sys shows it, in a session of its own, output appended to `log`. Returns its pid
+// at once; it is remembered together with its start time, so that a reused pid is not mistaken for
+// it.
+Result<pid_t> lab_start_node(const LabPlan& plan, const LabNode& node,
+                             const std::vector<std::string>& argv, const std::string& log);
+bool lab_node_running(const LabPlan& plan, const LabNode& node);
+// SIGTERM, ten seconds, SIGKILL. Success when it does not run.
+Result<void> lab_stop_node(const std::string& lab, const std::string& node);
+// The nodes whose namespace exists, in order.
+std::vector<std::string> lab_existing_nodes(const std::string& lab);
+
+// Runs argv in the network namespace of that name with our standard input and outputs; its exit
+// code, 128 + signal, 127 when there is no such program. NotFound when there is no such namespace.
+Result<int> lab_exec(const std::string& netns, const std::vector<std::string>& argv);
+
+}  // namespace coracle
