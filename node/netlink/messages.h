@@ -1,0 +1,54 @@
+// Our values as rtnetlink messages and back. Pure: no sockets. An encoder returns null when the
+// message does not fit.
+#pragma once
+
+#include <coracle/net.h>
+
+#include <optional>
+#include <string>
+
+#include "kernel.h"
+#include "netlink/route_socket.h"
+
+namespace coracle::netlink {
+
+// What a message says, with the kernel's indexes; names are found once all links are known.
+struct LinkMessage {
+  Link link;
+  int index = 0, master = 0;
+};
+struct AddressMessage {
+  Address address;
+  int link = 0;
+};
+struct RouteMessage {
+  Route route;
+  int link = 0;
+};
+struct NeighborMessage {
+  Neighbor neighbor;
+  int link = 0;
+};
+
+Message link_dump();
+Message address_dump();
+Message route_dump();
+Message neighbor_dump();
+
+Message link_create(const AddLink& add, int master);
+// `master` 0 leaves it.
+Message link_change(const Link& link, int index, int master);
+Message port_change(int index, bool hairpin);
+Message link_remove(int index);
+Message address_change(const Address& address, int link, bool add);
+Message route_change(const Route& route, int link, bool add);
+Message neighbor_change(const Neighbor& neighbor, int link, bool add);
+
+// Nothing when the message is of another type, or of an object outside our model (local routes,
+// other tables, multipath, neighbours that are not permanent).
+std::optional<LinkMessage> decode_link(const nlmsghdr* header);
+std::optional<AddressMessage> decode_address(const nlmsghdr* header);
+std::optional<RouteMessage> decode_route(const nlmsghdr* header);
+std::optional<NeighborMessage> decode_neighbor(const nlmsghdr* header);
+
+}  // namespace coracle::netlink
