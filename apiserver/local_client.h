@@ -11,7 +11,7 @@ namespace coracle {
 
 class LocalClient : public Client {
  public:
-  LocalClient(Registry& registry, const Clock& clock) : registry_(registry), clock_(clock) {}
+  LocalClient(Registry& registry, const Clock&) : registry_(registry) {}
 
   Result<Object> get(const Resource& resource, const ObjectKey& key) override;
   Result<ObjectList> list(const Resource& resource, const ListOptions& options) override;
@@ -31,7 +31,6 @@ class LocalClient : public Client {
   Result<const ResourceKind*> kind_of(const Resource& resource) const;
 
   Registry& registry_;
-  const Clock& clock_;
 };
 
 }  // namespace coracle

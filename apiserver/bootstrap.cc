@@ -1,0 +1,108 @@
+#include "bootstrap.h"
+
+#include <nlohmann/json.hpp>
+
+namespace coracle {
+namespace {
+
+constexpr const char* kNamespaces[] = {"default", "kube-system", "kube-public", "kube-node-lease"};
+
+Result<const ResourceKind*> kind_of(const Registry& registry, const Resource& resource) {
+  const ResourceKind* kind = registry.find(resource.group, resource.version, resource.plural);
+  if (kind == nullptr) return Error{Code::Internal, "bootstrap: no kind " + resource.plural};
+  return kind;
+}
+
+Result<void> create_missing(Registry& registry, const Resource& resource, const std::string& ns,
+                            Json object) {
+  const ResourceKind* kind = TRY(kind_of(registry, resource));
+  const auto created = registry.create(*kind, ns, std::move(object), {});
+  if (!created && !is_already_exists(created.error()))
+    return created.error().context("creating the built-in " + resource.plural);
+  return {};
+}
+
+// Creates the object, or replaces what an earlier start wrote: the server's address may have
+// changed.
+Result<void> put(Registry& registry, const Resource& resource, const ObjectKey& key,
+                 const Json& object) {
+  const ResourceKind* kind = TRY(kind_of(registry, resource));
+  const auto updated = registry.update(*kind, key, "", object, {});
+  if (updated) return {};
+  if (!is_not_found(updated.error()))
+    return updated.error().context("updating " + resource.plural + " " + key.name);
+  return create_missing(registry, resource, key.ns, object);
+}
+
+Json kubernetes_service(const BootstrapOptions& options) {
+  return {{"metadata",
+           {{"name", "kubernetes"},
+            {"labels", {{"component", "apiserver"}, {"provider", "kubernetes"}}}}},
+          {"spec",
+           {{"type", "ClusterIP"},
+            {"clusterIP", options.service_cidr.network().plus(1).to_string()},
+            {"ports", Json::array({{{"name", "https"},
+                                    {"protocol", "TCP"},
+                                    {"port", 443},
+                                    {"targetPort", options.server_port}}})}}}};
+}
+
+Json kubernetes_endpoints(const BootstrapOptions& options) {
+  return {
+      {"metadata",
+       {{"name", "kubernetes"}, {"labels", {{"endpointslice.kubernetes.io/skip-mirror", "true"}}}}},
+      {"subsets",
+       Json::array({{{"addresses", Json::array({{{"ip", options.server_address.to_string()}}})},
+                     {"ports", Json::array({{{"name", "https"},
+                                             {"port", options.server_port},
+                                             {"protocol", "TCP"}}})}}})}};
+}
+
+Json kubernetes_slice(const BootstrapOptions& options) {
+  return {
+      {"metadata",
+       {{"name", "kubernetes"},
+        {"labels",
+         {{"kubernetes.io/service-name", "kubernetes"},
+          {"endpointslice.kubernetes.io/managed-by", "coracle-apiserver"}}}}},
+      {"addressType", options.server_address.is_v4() ? "IPv4" : "IPv6"},
+      {"endpoints", Json::array({{{"addresses", Json::array({options.server_address.to_string()})},
+                                  {"conditions", {{"ready", true}}}}})},
+      {"ports",
+       Json::array({{{"name", "https"}, {"port", options.server_port}, {"protocol", "TCP"}}})}};
+}
+
+// The port of the server may differ from the last start's; everything else of the Service is kept.
+Result<void> ensure_service(Registry& registry, const BootstrapOptions& options) {
+  const Resource& resource = resources::kServices;
+  TRY(create_missing(registry, resource, "default", kubernetes_service(options)));
+  const ResourceKind* kind = TRY(kind_of(registry, resource));
+  const ObjectKey key{"default", "kubernetes"};
+  const EntryPtr entry = TRY(registry.get(*kind, key));
+  Json service = Json::parse(entry->value, nullptr, false);
+  if (!service.is_object() || !service.contains("spec")) return {};
+  service["spec"]["ports"] = kubernetes_service(options)["spec"]["ports"];
+  const auto updated = registry.update(*kind, key, "", std::move(service), {});
+  if (!updated) return updated.error().context("updating the kubernetes Service");
+  return {};
+}
+
+}  // namespace
+
+Result<void> bootstrap(Registry& registry, const BootstrapOptions& options) {
+  for (const char* ns : kNamespaces) {
+    TRY(create_missing(registry, resources::kNamespaces, "", {{"metadata", {{"name", ns}}}}));
+    TRY(create_missing(registry, resources::kServiceAccounts, ns,
+                       {{"metadata", {{"name", "default"}}}}));
+  }
+  TRY(ensure_service(registry, options));
+  // Upstream refuses loopback endpoints, and no Pod could use them; a server that only listens
+  // there has none.
+  if (options.server_address.is_loopback() || options.server_address.is_unspecified()) return {};
+  TRY(put(registry, resources::kEndpoints, {"default", "kubernetes"},
+          kubernetes_endpoints(options)));
+  return put(registry, resources::kEndpointSlices, {"default", "kubernetes"},
+             kubernetes_slice(options));
+}
+
+}  // namespace coracle
