@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "resources/columns.h"
 #include "resources/fields.h"
 #include "resources/kinds.h"
 #include "resources/validation.h"
@@ -150,6 +151,7 @@ ResourceKind endpoints_kind() {
           if (port.is_object()) set_default(port, "protocol", "TCP");
   };
   kind.validate = check_endpoints;
+  kind.columns = columns::endpoints();
   return kind;
 }
 
@@ -174,6 +176,7 @@ ResourceKind endpoint_slice_kind() {
     if (text_in(slice, "addressType") != text_in(old, "addressType"))
       errors.invalid("addressType", text_in(slice, "addressType"), "field is immutable");
   };
+  kind.columns = columns::endpoint_slices();
   return kind;
 }
 

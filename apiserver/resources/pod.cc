@@ -2,6 +2,7 @@
 // container_validation.cc.
 #include <nlohmann/json.hpp>
 
+#include "resources/columns.h"
 #include "resources/fields.h"
 #include "resources/kinds.h"
 
@@ -66,6 +67,7 @@ ResourceKind pod_kind() {
     validate_pod_spec(object_at(pod, "spec"), "spec", errors);
   };
   kind.validate_update = validate_pod_update;
+  kind.columns = columns::pods();
   return kind;
 }
 

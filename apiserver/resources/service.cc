@@ -3,6 +3,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "resources/columns.h"
 #include "resources/fields.h"
 #include "resources/kinds.h"
 
@@ -145,6 +146,7 @@ ResourceKind service_kind(const ResourceOptions& options) {
   kind.validate = validate_service;
   kind.validate_update = validate_service_update;
   kind.allocate = service_allocator(options);
+  kind.columns = columns::services();
   return kind;
 }
 

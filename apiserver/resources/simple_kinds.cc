@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "resources/columns.h"
 #include "resources/fields.h"
 #include "resources/kinds.h"
 #include "resources/validation.h"
@@ -187,6 +188,7 @@ ResourceKind namespace_kind() {
     ns["status"] = {{"phase", "Active"}};
   };
   kind.prepare_update = [](Json& ns, const Json& old) { ns["spec"] = object_at(old, "spec"); };
+  kind.columns = columns::namespaces();
   return kind;
 }
 
@@ -204,6 +206,7 @@ ResourceKind node_kind() {
   };
   kind.validate = check_node;
   kind.validate_update = check_node_update;
+  kind.columns = columns::nodes();
   return kind;
 }
 
@@ -211,6 +214,7 @@ ResourceKind config_map_kind() {
   ResourceKind kind = basic(resources::kConfigMaps, "configmap", {"cm"}, "core.v1.ConfigMap");
   kind.validate = check_config_map;
   kind.validate_update = check_immutable;
+  kind.columns = columns::config_maps();
   return kind;
 }
 
@@ -224,11 +228,15 @@ ResourceKind secret_kind() {
   };
   kind.validate = check_secret;
   kind.validate_update = check_secret_update;
+  kind.columns = columns::secrets();
   return kind;
 }
 
 ResourceKind service_account_kind() {
-  return basic(resources::kServiceAccounts, "serviceaccount", {"sa"}, "core.v1.ServiceAccount");
+  ResourceKind kind =
+      basic(resources::kServiceAccounts, "serviceaccount", {"sa"}, "core.v1.ServiceAccount");
+  kind.columns = columns::service_accounts();
+  return kind;
 }
 
 ResourceKind event_kind() {
@@ -240,6 +248,7 @@ ResourceKind event_kind() {
   for (const char* f : {"reason", "reportingComponent", "source", "type"})
     kind.selectable_fields.emplace_back(f);
   kind.validate = check_event;
+  kind.columns = columns::events();
   return kind;
 }
 
@@ -247,6 +256,7 @@ ResourceKind lease_kind() {
   ResourceKind kind = basic(resources::kLeases, "lease", {}, "coordination.v1.Lease");
   kind.ephemeral = true;
   kind.validate = check_lease;
+  kind.columns = columns::leases();
   return kind;
 }
 
