@@ -20,10 +20,10 @@ struct ApiServerOptions {
   const Clock& clock;
   std::string bind_address = "0.0.0.0";  // an unspecified address means every one, IPv4 and IPv6
   int port = 6443;                       // 0: any free one
-  std::string data_dir;                  // <data_dir>/pki and <data_dir>/kubeconfig are kept there
-  std::vector<Ip> addresses;             // of this server; the first goes into the kubeconfig
+  std::string data_dir = {};             // <data_dir>/pki and <data_dir>/kubeconfig are kept there
+  std::vector<Ip> addresses = {};        // of this server; the first goes into the kubeconfig
   std::string cluster_domain = "cluster.local";
-  Ip kubernetes_service_ip;
+  Ip kubernetes_service_ip = {};
   std::string version = "0.1.0";
   int threads = 256;       // connections served at a time; a watch takes one for its life
   int watch_reserve = 64;  // of these, never given to watches

@@ -3,15 +3,14 @@
 #include <civetweb.h>
 #include <coracle/net.h>
 #include <spdlog/spdlog.h>
-#include <strings.h>
-#include <zlib.h>
 
 #include <algorithm>
 #include <array>
 #include <atomic>
-#include <nlohmann/json.hpp>
+#include <thread>
 
 #include "http_deadlines.h"
+#include "http_message.h"
 #include "http_tls.h"
 #include "status.h"
 
@@ -22,10 +21,6 @@ constexpr std::size_t kReadBlock = 16 * 1024;
 constexpr std::size_t kWriteBlock = 256 * 1024;
 constexpr std::size_t kCompressFrom = 128 * 1024;
 constexpr std::size_t kMostDrained = 32 * 1024 * 1024;
-
-bool same_name(std::string_view a, std::string_view b) {
-  return a.size() == b.size() && strncasecmp(a.data(), b.data(), a.size()) == 0;
-}
 
 const char* reason_phrase(int code) {
   switch (code) {
@@ -46,24 +41,6 @@ const char* reason_phrase(int code) {
     default:
       return mg_get_response_code_text(nullptr, code);
   }
-}
-
-// No compression is better than a failed answer.
-std::string gzip(const std::string& text) {
-  z_stream stream{};
-  constexpr int kGzip = 15 + 16;
-  if (deflateInit2(&stream, 1, Z_DEFLATED, kGzip, 8, Z_DEFAULT_STRATEGY) != Z_OK)
-    return "";  // NOLINT: macro
-  std::string out(deflateBound(&stream, static_cast<uLong>(text.size())), '\0');
-  stream.next_in =
-      reinterpret_cast<Bytef*>(const_cast<char*>(text.data()));  // NOLINT: zlib reads only
-  stream.avail_in = static_cast<uInt>(text.size());
-  stream.next_out = reinterpret_cast<Bytef*>(out.data());  // NOLINT
-  stream.avail_out = static_cast<uInt>(out.size());
-  const bool ok = deflate(&stream, Z_FINISH) == Z_STREAM_END;
-  out.resize(ok ? stream.total_out : 0);
-  deflateEnd(&stream);
-  return out;
 }
 
 bool write_all(mg_connection* connection, std::string_view bytes) {
@@ -103,60 +80,6 @@ HttpRequest read_head(const mg_connection* connection) {
   return request;
 }
 
-Error bad_request(const std::string& why) {
-  return {Code::BadRequest, why};
-}
-
-struct Framing {
-  bool chunked = false;
-  std::size_t length = 0;
-};
-
-// civetweb takes "12x" as 12 and the first of two lengths; both are how requests get smuggled.
-Result<Framing> framing_of(const HttpRequest& request, std::size_t max_body) {
-  const Error too_large{Code::TooLarge,
-                        "Request entity too large: limit is " + std::to_string(max_body)};
-  Framing framing;
-  framing.chunked = request.count("Transfer-Encoding") > 0 &&
-                    !same_name(request.header("Transfer-Encoding"), "identity");
-  const std::size_t lengths = request.count("Content-Length");
-  if (lengths == 0) return framing;
-  if (framing.chunked) return bad_request("both Content-Length and Transfer-Encoding are set");
-  const std::string text = request.header("Content-Length");
-  if (lengths > 1 || text.empty() || text.find_first_not_of("0123456789") != std::string::npos)
-    return bad_request("the Content-Length header is malformed");
-  if (text.size() > 18) return too_large;
-  framing.length = std::stoull(text);
-  if (framing.length > max_body) return too_large;
-  return framing;
-}
-
-}  // namespace
-
-std::string HttpRequest::header(std::string_view name) const {
-  for (const auto& [key, value] : headers)
-    if (same_name(key, name)) return value;
-  return "";
-}
-
-std::size_t HttpRequest::count(std::string_view name) const {
-  return static_cast<std::size_t>(std::count_if(
-      headers.begin(), headers.end(), [&](const auto& h) { return same_name(h.first, name); }));
-}
-
-HttpResponse error_response(const Error& error) {
-  HttpResponse response;
-  response.code = http_code(error.code);
-  if (error.code == Code::TooManyRequests || error.retry_after_seconds > 0)
-    response.headers.emplace_back("Retry-After",
-                                  std::to_string(std::max(1, error.retry_after_seconds)));
-  response.body =
-      error_status(error, {}).dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
-  return response;
-}
-
-namespace {
-
 class Server : public HttpServer {
  public:
   explicit Server(Options options) : options_(std::move(options)) {}
@@ -178,6 +101,7 @@ class Server : public HttpServer {
   static int on_tls(void* context, void* self);
   void serve(mg_connection* connection);
   Result<void> read_body(mg_connection* connection, HttpRequest& request);
+  HttpResponse handle(const HttpRequest& request) const;
   void drain(mg_connection* connection);
   void send(mg_connection* connection, const HttpRequest& request, HttpResponse response);
   void send_stream(mg_connection* connection, const HttpRequest& request,
@@ -272,7 +196,19 @@ void Server::serve(mg_connection* connection) {
     response.headers.emplace_back("Connection", "close");
     return send(connection, request, std::move(response));
   }
-  send(connection, request, options_.handle(request));
+  send(connection, request, handle(request));
+}
+
+HttpResponse Server::handle(const HttpRequest& request) const {
+  if (!may_nest_deeply(request)) return options_.handle(request);
+  HttpResponse response;
+  try {
+    std::jthread([&] { response = options_.handle(request); });  // joined at once
+  } catch (const std::system_error&) {
+    return error_response(
+        {Code::TooManyRequests, "Too many requests, please try again later.", {}, 1});
+  }
+  return response;
 }
 
 Result<void> Server::read_body(mg_connection* connection, HttpRequest& request) {
@@ -285,7 +221,7 @@ Result<void> Server::read_body(mg_connection* connection, HttpRequest& request) 
   request.body.reserve(framing.length);
   while (framing.chunked || request.body.size() < framing.length) {
     const int n = mg_read(connection, block.data(), block.size());
-    if (n < 0) return bad_request("the request body is malformed or did not arrive");
+    if (n < 0) return Error{Code::BadRequest, "the request body is malformed or did not arrive"};
     if (n == 0) break;
     request.body.append(block.data(), static_cast<std::size_t>(n));
     if (request.body.size() > options_.max_body)
@@ -293,7 +229,7 @@ Result<void> Server::read_body(mg_connection* connection, HttpRequest& request) 
                    "Request entity too large: limit is " + std::to_string(options_.max_body)};
   }
   if (!framing.chunked && request.body.size() != framing.length)
-    return bad_request("the request body is shorter than its Content-Length");
+    return Error{Code::BadRequest, "the request body is shorter than its Content-Length"};
   return {};
 }
 
