@@ -48,7 +48,8 @@ void default_container(Json& container, bool host_network) {
   set_default(container, "terminationMessagePath", "/dev/termination-log");
   set_default(container, "terminationMessagePolicy", "File");
   Json& resources = object_in(container, "resources");
-  for (const auto& [name, amount] : Json(object_at(resources, "limits")).items())
+  const Json limits = object_at(resources, "limits");
+  for (const auto& [name, amount] : limits.items()))
     if (!has(object_at(resources, "requests"), name.c_str()))
       object_in(resources, "requests")[name] = amount;
   default_container_ports(container, host_network);

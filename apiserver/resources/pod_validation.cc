@@ -27,8 +27,8 @@ std::set<std::string> check_volumes(const Json& spec, const std::string& path,
     }
     if (!name.empty() && !names.insert(name).second) errors.duplicate(field + ".name", name);
     int sources = 0;
-    for (const auto& [source, value] :
-         volumes[i].is_object() ? volumes[i].items() : Json::object().items())
+    const Json& volume = volumes[i].is_object() ? volumes[i] : object_at(Json(), "");
+    for (const auto& [source, value] : volume.items())
       if (source != "name" && !value.is_null() && ++sources > 1)
         errors.forbidden(field + "." + source, "may not specify more than 1 volume type");
     if (has(volumes[i], "hostPath") && unset(volumes[i].at("hostPath"), "path"))
