@@ -49,7 +49,7 @@ void default_container(Json& container, bool host_network) {
   set_default(container, "terminationMessagePolicy", "File");
   Json& resources = object_in(container, "resources");
   const Json limits = object_at(resources, "limits");
-  for (const auto& [name, amount] : limits.items()))
+  for (const auto& [name, amount] : limits.items())
     if (!has(object_at(resources, "requests"), name.c_str()))
       object_in(resources, "requests")[name] = amount;
   default_container_ports(container, host_network);
