@@ -5,6 +5,8 @@
 
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <utility>
+#include <vector>
 
 namespace coracle {
 namespace {
@@ -92,24 +94,30 @@ Result<void> Sysctls::set(const std::string& key, const std::string& value) {
   if (!now) return now.error();
   if (*now == value) return {};
   auto known = TRY(saved());
-  const auto it = known.find(key);
-  if (it == known.end()) {
-    known[key] = {*now, value};
-    TRY(save(known));
-  } else if (it->second.ours != value) {
-    it->second.ours = value;
-    TRY(save(known));
+  const auto before = known;
+  known.try_emplace(key, Saved{*now, value}).first->second.ours = value;
+  // The kernel turns this one along with forwarding, see inet_forward_change().
+  constexpr const char* kRedirects = "net/ipv4/conf/all/accept_redirects";
+  if (key == "net/ipv4/ip_forward") {
+    if (const auto redirects = kernel_.read_sysctl(kRedirects))
+      known.try_emplace(kRedirects, Saved{*redirects, value == "1" ? "0" : "1"});
   }
+  if (known != before) TRY(save(known));
   return kernel_.write_sysctl(key, value);
 }
 
 Result<void> Sysctls::restore() {
-  std::string problems;
-  for (const auto& [key, value] : TRY(saved())) {
-    const auto now = kernel_.read_sysctl(key);
+  const auto known = TRY(saved());
+  std::vector<std::pair<std::string, std::string>> ours;
+  for (const auto& [key, value] : known) {
     // Gone with its link, or changed by somebody else since: theirs to keep.
-    if (!now || *now != value.ours) continue;
-    if (auto done = kernel_.write_sysctl(key, value.before); !done)
+    const auto now = kernel_.read_sysctl(key);
+    if (now && *now == value.ours) ours.emplace_back(key, value.before);
+  }
+  std::string problems;
+  // Backwards, so that ip_forward comes before what it turns.
+  for (auto it = ours.rbegin(); it != ours.rend(); ++it) {
+    if (auto done = kernel_.write_sysctl(it->first, it->second); !done)
       problems += done.error().message + "; ";
   }
   if (!problems.empty()) return Error{Code::Internal, problems};

@@ -158,10 +158,14 @@ Result<void> LinuxKernel::run(const AddLink& o) {
   if (o.link.name.empty() || o.link.name.size() >= 16)
     return Error{Code::BadRequest, "link name '" + o.link.name + "' is too long or empty"};
   const int master = o.link.master.empty() ? 0 : TRY(index_of(o.link.master));
-  const auto made = socket_.change(netlink::link_create(o, master).get());
+  AddLink add = o;
+  // A bridge keeps an MTU only if it was changed: one that it was made with is replaced by its
+  // ports' least, and by 1500 when the last port leaves (br_mtu_auto_adjust).
+  if (o.link.kind == "bridge") add.link.mtu = 0;
+  const auto made = socket_.change(netlink::link_create(add, master).get());
   if (!made && !is_already_exists(made.error())) return made;
   // What is there already is made alike; a port's mode needs the port to exist.
-  if (!made || o.link.hairpin) return run(ChangeLink{o.link});
+  if (!made || o.link.hairpin || add.link.mtu != o.link.mtu) return run(ChangeLink{o.link});
   return {};
 }
 

@@ -75,6 +75,10 @@ TEST_F(LinuxKernelTest, TheDesiredStateHoldsOnceAppliedAndGoesWithoutTrace) {
   EXPECT_EQ(eth0->mac->to_string(), "0a:58:0a:2a:00:02");
   EXPECT_EQ(eth0->mtu, 1400U);
 
+  // The bridge keeps its MTU when its last port leaves.
+  ASSERT_TRUE(kernel_->apply(RemoveLink{pod_link_name("a")}));
+  EXPECT_EQ(dump().find_link("cora0")->mtu, 1400U);
+
   done = kernel_->apply_all(diff({}, now));
   ASSERT_TRUE(done) << done.error().message;
   EXPECT_EQ(dump(), before);

@@ -1,0 +1,45 @@
+// Our own iptables chains beside those of the Service rules: masquerading of what leaves the Pod
+// network, and letting the Pods' packets through a FORWARD chain that drops by default. Others'
+// rules are never touched.
+#pragma once
+
+#include <coracle/net.h>
+#include <coracle/result.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace coracle {
+
+// A chain of ours and the one jump to it, which goes to the end of a built-in chain: so that
+// the Service rules, which go to its start, decide first.
+struct OwnChain {
+  std::string table, chain, parent;
+  std::vector<std::string> rules;  // without "-A chain"
+  bool operator==(const OwnChain&) const = default;
+};
+
+// iptables as an interface, so that tests need none.
+class Firewall {
+ public:
+  virtual ~Firewall() = default;
+  virtual Result<std::string> save(const std::string& table) = 0;
+  virtual Result<void> restore(const std::string& text) = 0;
+};
+// The machine's, in the network namespace of the thread that calls its methods.
+Result<std::unique_ptr<Firewall>> open_firewall();
+
+// Masquerades what this node's Pods send to outside the cluster's Pod network; Pod to Pod is never
+// NATed.
+std::vector<OwnChain> pod_chains(const Cidr& pod_cidr, const Cidr& cluster_cidr);
+
+// Pure: what iptables-restore --noflush has to read so that the table with that iptables-save text
+// holds the chain, or holds it no more. Empty when it is so already.
+std::string install_text(const OwnChain& chain, const std::string& saved);
+std::string remove_text(const OwnChain& chain, const std::string& saved);
+
+Result<void> install_chains(Firewall& firewall, const std::vector<OwnChain>& chains);
+Result<void> remove_chains(Firewall& firewall, const std::vector<OwnChain>& chains);
+
+}  // namespace coracle

@@ -1,0 +1,193 @@
+#include "pod_network.h"
+
+#include <filesystem>
+#include <utility>
+
+#include "desired_state.h"
+#include "diff.h"
+#include "netlink/linux_kernel.h"
+#include "netns.h"
+#include "sysctl.h"
+
+namespace coracle {
+namespace {
+
+constexpr const char* kPodLink = "eth0";
+
+std::string sysctl_file(const std::string& data_dir) {
+  return data_dir + "/network/sysctls.json";
+}
+
+// Of links and namespaces of our own: nothing to remember.
+Result<void> set_own(Kernel& kernel, const std::string& key, const std::string& value) {
+  const auto now = kernel.read_sysctl(key);
+  if (!now) return is_not_found(now.error()) ? Result<void>() : now.error();
+  if (*now == value) return {};
+  return kernel.write_sysctl(key, value);
+}
+
+}  // namespace
+
+PodNetwork::PodNetwork(PodNetworkOptions options, std::unique_ptr<Kernel> kernel,
+                       std::unique_ptr<Firewall> firewall, Ipam ipam)
+    : options_(std::move(options)),
+      kernel_(std::move(kernel)),
+      firewall_(std::move(firewall)),
+      ipam_(std::move(ipam)) {}
+
+Result<std::unique_ptr<PodNetwork>> PodNetwork::create(const PodNetworkOptions& options) {
+  auto kernel = TRY(LinuxKernel::open());
+  auto firewall = TRY(open_firewall());
+  return create(options, std::move(kernel), std::move(firewall));
+}
+
+Result<std::unique_ptr<PodNetwork>> PodNetwork::create(const PodNetworkOptions& options,
+                                                       std::unique_ptr<Kernel> kernel,
+                                                       std::unique_ptr<Firewall> firewall) {
+  if (!options.pod_cidr.ip.is_v4() || options.pod_cidr.size() < 4)
+    return Error{Code::BadRequest, "no Pod CIDR for IPv4 Pods: " + options.pod_cidr.to_string()};
+  auto ipam = TRY(Ipam::open(options.data_dir + "/ipam", options.pod_cidr));
+  std::unique_ptr<PodNetwork> network(
+      new PodNetwork(options, std::move(kernel), std::move(firewall), std::move(ipam)));
+  TRY(network->ensure());
+  return network;
+}
+
+Result<void> PodNetwork::ensure() {
+  const MutexLock lock(mutex_);
+  TRY(ensure_links());
+  TRY(ensure_sysctls());
+  return install_chains(*firewall_, pod_chains(options_.pod_cidr, options_.cluster_cidr));
+}
+
+Result<void> PodNetwork::ensure_links() {
+  const KernelState actual = TRY(kernel_->dump());
+  const Underlay underlay = find_underlay(actual, options_.node_ip);
+  NodeView view;
+  view.pod_cidr = options_.pod_cidr;
+  view.mtu = underlay.mtu;
+  view.underlay = underlay.link;
+  for (const auto& [ip, uid] : ipam_.allocations()) {
+    if (!uid.empty()) view.pod_links.push_back(pod_link_name(uid));
+  }
+  return kernel_->apply_all(diff(desired_state(view), actual));
+}
+
+Result<void> PodNetwork::ensure_sysctls() {
+  Sysctls sysctls(*kernel_, sysctl_file(options_.data_dir));
+  TRY(sysctls.set("net/ipv4/ip_forward", "1"));
+  // For node ports on 127.0.0.1; the Service rules drop what neighbours send there (KUBE-FIREWALL).
+  TRY(sysctls.set("net/ipv4/conf/all/route_localnet", "1"));
+  // Pods go through us to their neighbours: we must not advise them to take the direct way. The
+  // kernel sends redirects if either setting says so.
+  TRY(sysctls.set("net/ipv4/conf/all/send_redirects", "0"));
+  return set_own(*kernel_, std::string("net/ipv4/conf/") + kBridgeName + "/send_redirects", "0");
+}
+
+Result<Cable> PodNetwork::cable_of(const std::string& pod_uid, const Ip& ip, int netns_fd) {
+  const Underlay underlay = find_underlay(TRY(kernel_->dump()), options_.node_ip);
+  const Ip gateway = bridge_address(options_.pod_cidr).ip;
+  Cable cable;
+  cable.host = {.name = pod_link_name(pod_uid),
+                .kind = "veth",
+                .master = kBridgeName,
+                .mac = {},
+                .mtu = underlay.mtu,
+                .up = true,
+                .hairpin = true};
+  cable.peer = {kPodLink, netns_fd, mac_of(ip), underlay.mtu};
+  cable.addresses = {{kPodLink, {ip, options_.pod_cidr.prefix}, true}};
+  cable.routes = {{{gateway, 32}, kPodLink}, {{Ip(), 0}, kPodLink, gateway}};
+  return cable;
+}
+
+Result<void> PodNetwork::connect(const Cable& cable) {
+  TRY(ensure_links());
+  TRY(ensure_cable(*kernel_, cable));
+  // What somebody else on the bridge may advise must not lead past the node either.
+  const auto pod = TRY(kernel_->inside(cable.peer.netns_fd));
+  for (const char* device : {"all", "default", kPodLink})
+    TRY(set_own(*pod, std::string("net/ipv4/conf/") + device + "/accept_redirects", "0"));
+  return {};
+}
+
+Result<PodNetworkResult> PodNetwork::add(const std::string& pod_uid, int netns_fd) {
+  const MutexLock lock(mutex_);
+  const bool known = ipam_.find(pod_uid).has_value();
+  const Ip ip = TRY(ipam_.allocate(pod_uid));
+  auto cable = cable_of(pod_uid, ip, netns_fd);
+  const auto connected = cable ? connect(*cable) : Result<void>(cable.error());
+  if (!connected) {
+    // The error that counts is the first; what stays nevertheless is gc()'s.
+    if (!known) (void)remove(pod_uid).has_value();
+    return connected.error().context("Pod network of " + pod_uid);
+  }
+  return PodNetworkResult{
+      ip,         options_.pod_cidr.prefix, bridge_address(options_.pod_cidr).ip,
+      mac_of(ip), cable->peer.mtu,          cable->host.name};
+}
+
+Result<PodNetworkResult> PodNetwork::add(const std::string& pod_uid,
+                                         const std::string& netns_path) {
+  const NetNs netns = TRY(NetNs::open(netns_path));
+  return add(pod_uid, netns.fd());
+}
+
+Result<void> PodNetwork::remove(const std::string& pod_uid) {
+  // The link before the address: else the next Pod could meet its predecessor.
+  TRY(kernel_->apply_all({RemoveLink{pod_link_name(pod_uid)}}));
+  return ipam_.release(pod_uid);
+}
+
+Result<void> PodNetwork::del(const std::string& pod_uid) {
+  const MutexLock lock(mutex_);
+  return remove(pod_uid);
+}
+
+Result<void> PodNetwork::check(const std::string& pod_uid, int netns_fd) {
+  const MutexLock lock(mutex_);
+  const auto ip = ipam_.find(pod_uid);
+  if (!ip) return Error{Code::NotFound, "the Pod " + pod_uid + " has no address"};
+  return check_cable(*kernel_, TRY(cable_of(pod_uid, *ip, netns_fd)));
+}
+
+Result<void> PodNetwork::gc(const std::set<std::string>& live_pod_uids) {
+  const MutexLock lock(mutex_);
+  const auto all = ipam_.allocations();
+  for (const auto& [ip, uid] : all) {
+    if (!uid.empty() && !live_pod_uids.contains(uid)) TRY(remove(uid));
+  }
+  TRY(ipam_.retain(live_pod_uids));
+  return ensure_links();
+}
+
+Result<void> PodNetwork::cleanup(const std::string& data_dir) {
+  auto kernel = TRY(LinuxKernel::open());
+  auto firewall = TRY(open_firewall());
+  return cleanup(data_dir, *kernel, *firewall);
+}
+
+Result<void> PodNetwork::cleanup(const std::string& data_dir, Kernel& kernel, Firewall& firewall) {
+  std::string problems;
+  const auto note = [&](const Result<void>& result) {
+    if (!result) problems += result.error().message + "; ";
+  };
+  note(remove_chains(firewall, pod_chains({}, {})));
+  const auto actual = kernel.dump();
+  if (actual) {
+    for (const Operation& operation : diff({}, *actual)) note(kernel.apply(operation));
+  } else {
+    problems += actual.error().message + "; ";
+  }
+  note(Sysctls(kernel, sysctl_file(data_dir)).restore());
+  if (!problems.empty()) return Error{Code::Internal, problems};  // the records are still needed
+  for (const char* directory : {"/ipam", "/network"}) {
+    std::error_code error;
+    std::filesystem::remove_all(data_dir + directory, error);
+    if (error) problems += data_dir + directory + ": " + error.message() + "; ";
+  }
+  if (!problems.empty()) return Error{Code::Internal, problems};
+  return {};
+}
+
+}  // namespace coracle
