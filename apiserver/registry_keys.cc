@@ -1,4 +1,5 @@
 // Where objects lie in the store, and the stamp that gives an object's text its resourceVersion.
+#include <algorithm>
 #include <cstddef>
 
 #include "registry.h"
@@ -28,10 +29,11 @@ class Scanner {
   }
   // At an opening quote: the raw text between the quotes.
   std::string_view take_string() {
-    const std::size_t start = ++at_;
+    const std::size_t start = std::min(at_ + 1, text_.size());
+    at_ = start;
     while (!done() && text_[at_] != '"') at_ += text_[at_] == '\\' ? 2 : 1;
-    const std::size_t end = at_ < text_.size() ? at_ : text_.size();
-    at_ = end + 1;
+    const std::size_t end = std::min(at_, text_.size());
+    at_ = std::min(end + 1, text_.size());
     return text_.substr(start, end - start);
   }
   void skip_value() {
