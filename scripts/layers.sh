@@ -21,7 +21,7 @@ rule controllers "$none" '(store|apiserver|node)/|coracle/store' "controllers kn
 rule node "$none" '(store|apiserver|controllers)/|coracle/store' "node knows the API only as Client and Informer"
 rule . '^store/sqlite|^test/' 'sqlite3' "only store/sqlite* uses sqlite3"
 rule . '^apiserver/http_server|^test/' 'civetweb' "only apiserver/http_server uses civetweb"
-rule . '^node/netlink/|^test/' 'netlink/' "only node/netlink uses libnl"
+rule . '^node/netlink/|^test/' 'netlink/(netlink|msg|attr|socket|errno|cache|object|addr|handlers|route/|genl/)' "only node/netlink uses libnl"
 rule . '^apiserver/client/|^test/' 'curl/' "only apiserver/client uses libcurl"
 for f in $(git ls-files -co --exclude-standard '*.h'); do
   grep -q '^#pragma once' "$f" || { echo "layers: $f lacks #pragma once" >&2; bad=1; }
