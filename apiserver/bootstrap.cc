@@ -96,9 +96,9 @@ Result<void> bootstrap(Registry& registry, const BootstrapOptions& options) {
                        {{"metadata", {{"name", "default"}}}}));
   }
   TRY(ensure_service(registry, options));
-  // Upstream refuses loopback endpoints, and no Pod could use them; a server that only listens
-  // there has none.
-  if (options.server_address.is_loopback() || options.server_address.is_unspecified()) return {};
+  // Endpoints refuse these, and no Pod could use them; a server that only listens there has none.
+  const Ip& server = options.server_address;
+  if (server.is_loopback() || server.is_unspecified() || server.is_link_local()) return {};
   TRY(put(registry, resources::kEndpoints, {"default", "kubernetes"},
           kubernetes_endpoints(options)));
   return put(registry, resources::kEndpointSlices, {"default", "kubernetes"},

@@ -175,12 +175,12 @@ Result<Json> RegistryImpl::store_new(const ResourceKind& kind, Json object,
   if (dns1123_label_problem(key.ns).empty()) TRY(check_namespace(kind, key.ns, key.name));
   const FieldErrors errors = validate_new(kind, object);
   if (!errors.empty()) return invalid(kind.resource, key.name, errors);
-  PendingAllocation allocation(TRY(allocate(kind, &object, nullptr, options.dry_run)));
   const std::string where = storage_key(kind.resource, key);
-  if (options.dry_run) {
-    if (store_.get(where)) return already_exists(kind.resource, key.name);
-    return object;
-  }
+  // Asked before the ranges: the second `create` of a Service is told that it exists, not that its
+  // address is taken.
+  if (store_.get(where)) return already_exists(kind.resource, key.name);
+  PendingAllocation allocation(TRY(allocate(kind, &object, nullptr, options.dry_run)));
+  if (options.dry_run) return object;
   auto entry = store_.create(where, encode_object(object),
                              {kind.ephemeral ? Durability::Ephemeral : Durability::Durable});
   if (!entry && is_already_exists(entry.error())) return already_exists(kind.resource, key.name);
