@@ -66,7 +66,8 @@ std::vector<std::string> versions_of(const Kinds& kinds, std::string_view group)
 Json group_json(const Kinds& kinds, const std::string& group) {
   Json versions = Json::array();
   for (const std::string& version : versions_of(kinds, group))
-    versions.push_back({{"groupVersion", group + "/" + version}, {"version", version}});
+    versions.push_back(
+        {{"groupVersion", std::string(group).append("/").append(version)}, {"version", version}});
   return {{"name", group}, {"versions", versions}, {"preferredVersion", versions[0]}};
 }
 

@@ -120,11 +120,13 @@ Result<Json> take(Json& document, const Path& path) {
   if (path.empty()) return refused("the whole object cannot be removed");
   Json& parent = *TRY(locate(document, path, path.size() - 1));
   Json& item = *TRY(child(parent, path.back(), path));
+  const bool in_list = parent.is_array();
+  const auto index = in_list ? static_cast<std::size_t>(&item - &parent[0]) : 0;
   Json value = std::move(item);
-  if (parent.is_object()) {
-    parent.erase(path.back());
+  if (in_list) {
+    parent.erase(index);
   } else {
-    parent.erase(static_cast<std::size_t>(&item - &parent[0]));
+    parent.erase(path.back());
   }
   return value;
 }

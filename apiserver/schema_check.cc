@@ -136,7 +136,7 @@ class Checker {
   Result<void> quantity(Json& value, const std::string& path) {
     if (value.is_number()) value = value.dump();
     if (!value.is_string()) return wrong(owner_->name, path, value, "resource.Quantity");
-    const std::string text = value.get<std::string>();
+    const auto text = value.get<std::string>();
     std::size_t i = text.find_first_of("+-") == 0 ? 1 : 0;
     const std::size_t digits = i;
     std::size_t dots = 0;
@@ -163,10 +163,10 @@ class Checker {
   // RFC 3339 by its shape: "2026-11-22T22:10:00[.123456](Z|+01:00)", days and hours in range.
   Result<void> time(const Json& value, const std::string& path) {
     if (!value.is_string()) return wrong(owner_->name, path, value, "Time");
-    const std::string& text = value.get_ref<const std::string&>();
+    const auto& text = value.get_ref<const std::string&>();
     if (is_time(text)) return {};
     return Error{Code::BadRequest, path + ": parsing time \"" + shown(text) +
-                                       "\" as \"2006-01-02T15:04:05Z07:00\": cannot parse"};
+                                       R"(" as "2006-01-02T15:04:05Z07:00": cannot parse)"};
   }
 
   static bool is_time(const std::string& text) {
@@ -195,7 +195,7 @@ class Checker {
 
   Result<void> bytes(const Json& value, const std::string& path) {
     if (!value.is_string()) return wrong(owner_->name, path, value, "[]uint8");
-    const std::string& text = value.get_ref<const std::string&>();
+    const auto& text = value.get_ref<const std::string&>();
     const std::size_t bad = bad_base64(text);
     if (bad == std::string::npos) return {};
     return Error{Code::BadRequest,

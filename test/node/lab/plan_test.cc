@@ -39,8 +39,9 @@ TEST(LabPlan, RefusesNamesAndSizesThatDoNotFit) {
     SCOPED_TRACE(nodes);
     EXPECT_EQ(lab_plan("lab", nodes, std::vector<Cidr>{}).error().code, Code::BadRequest);
   }
-  for (const LabNode& node : lab_plan("eightchr", 250, std::vector<Cidr>{})->nodes)
-    EXPECT_LT(node.veth.size(), 16U);
+  const auto widest = lab_plan("eightchr", 250, std::vector<Cidr>{});
+  ASSERT_TRUE(widest.has_value());
+  for (const LabNode& node : widest->nodes) EXPECT_LT(node.veth.size(), 16U);
 }
 
 TEST(LabPlan, ALabsLinksAreNotThoseOfOneWithALongerName) {
