@@ -1,0 +1,48 @@
+// A controller: a Reconciler, the queue of keys it owes a look, and the thread that looks.
+#pragma once
+
+#include <coracle/clock.h>
+#include <coracle/object.h>
+#include <coracle/result.h>
+
+#include <chrono>
+#include <functional>
+#include <optional>
+#include <string>
+#include <thread>
+
+#include "workqueue.h"
+
+namespace coracle {
+
+// Looks at the world and makes it right for one key; told nothing of what happened. A missing
+// object means clean up. Idempotent. Called from one thread.
+class Reconciler {
+ public:
+  virtual ~Reconciler() = default;
+  // A duration: look again after that long. Conflict and NotFound errors are retried silently,
+  // others with one log line each.
+  virtual Result<std::optional<std::chrono::milliseconds>> reconcile(const ObjectKey& key) = 0;
+};
+
+class Controller {
+ public:
+  // `name` is for the log. `synced`: the caches it reads are filled; nothing is reconciled before.
+  Controller(std::string name, const Clock& clock, Reconciler& reconciler,
+             std::function<bool()> synced);
+  ~Controller();  // stops
+  Controller(const Controller&) = delete;
+  Controller& operator=(const Controller&) = delete;
+  WorkQueue& queue() { return queue_; }
+  void start();
+  void stop();
+
+ private:
+  const std::string name_;
+  Reconciler& reconciler_;
+  const std::function<bool()> synced_;
+  WorkQueue queue_;
+  std::jthread thread_;
+};
+
+}  // namespace coracle

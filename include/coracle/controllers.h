@@ -1,0 +1,28 @@
+// All controllers, over one Client. See controllers/controllers.cc for the list.
+#pragma once
+
+#include <coracle/client.h>
+#include <coracle/clock.h>
+#include <coracle/net.h>
+#include <coracle/result.h>
+
+#include <memory>
+
+namespace coracle {
+
+struct ControllersOptions {
+  Cidr pod_cidr = {};  // the cluster's; each node gets a /24 of it
+  int node_cidr_prefix = 24;
+};
+
+class Controllers {
+ public:
+  static Result<std::unique_ptr<Controllers>> create(Client& client, const Clock& clock,
+                                                     const ControllersOptions& options);
+  virtual ~Controllers() = default;  // stops
+  virtual void start() = 0;
+  // Finishes what is being reconciled. Idempotent.
+  virtual void stop() = 0;
+};
+
+}  // namespace coracle

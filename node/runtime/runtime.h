@@ -1,0 +1,106 @@
+// Runtime: what runs Pods' processes on this node. Sandboxes and containers outlive the agent; a
+// Runtime finds those of an earlier agent again. Thread-safe.
+#pragma once
+
+#include <coracle/clock.h>
+#include <coracle/result.h>
+#include <sys/types.h>
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "netns.h"
+
+namespace coracle {
+
+struct SandboxSpec {
+  std::string pod_uid, ns, name;
+  std::string hostname;
+  bool host_network = false;
+  bool operator==(const SandboxSpec&) const = default;
+};
+
+struct ContainerSpec {
+  std::string name;
+  std::string image;                       // "coracle/echo", "coracle/host"; a tag is ignored
+  std::vector<std::string> command, args;  // as executed: variables already expanded
+  std::vector<std::pair<std::string, std::string>> env;
+  std::string working_dir;           // "" = "/"
+  std::vector<std::uint16_t> ports;  // declared containerPorts: where coracle/echo listens
+  int restart_count = 0;
+};
+
+struct ContainerState {
+  enum class Status { Running, Exited };
+  std::string name, id;  // id: 64 hexadecimal digits, new with every start
+  std::string image;
+  Status status = Status::Running;
+  int restart_count = 0;
+  pid_t pid = 0;      // in the node's pid namespace, 0 when exited
+  int exit_code = 0;  // 128 + signal when killed by one
+  int signal = 0;
+  std::chrono::system_clock::time_point started_at, finished_at;
+  std::string message;  // why it could not be started (exit code 127 or 128)
+  bool operator==(const ContainerState&) const = default;
+};
+
+struct SandboxState {
+  SandboxSpec spec;
+  bool alive = false;  // its supervisor runs; when false its processes are gone and exit codes lost
+  std::chrono::system_clock::time_point created_at;
+  std::vector<ContainerState> containers;  // the latest of each name, in order of first start
+};
+
+class Runtime {
+ public:
+  virtual ~Runtime() = default;  // leaves everything running
+
+  // Why the image cannot be run, or success. The message is for the Pod's status.
+  virtual Result<void> check_image(const std::string& image) const = 0;
+
+  // A new sandbox: supervisor, namespaces, root. Success when it exists already and lives.
+  virtual Result<void> create_sandbox(const SandboxSpec& spec) = 0;
+  // Its network namespace, to be connected. NotFound.
+  virtual Result<NetNs> network_namespace(const std::string& pod_uid) const = 0;
+  // Contents of /etc/hosts and /etc/resolv.conf of all containers, also of running ones.
+  virtual Result<void> write_etc(const std::string& pod_uid, const std::string& hosts,
+                                 const std::string& resolv_conf) = 0;
+  // Starts (again) the container of that name. Unavailable when one of that name runs.
+  virtual Result<ContainerState> start_container(const std::string& pod_uid,
+                                                 const ContainerSpec& spec) = 0;
+  // Sends the signal to the container's first process; success when it has exited. SIGKILL ends all
+  // of its processes.
+  virtual Result<void> signal_container(const std::string& pod_uid, const std::string& container,
+                                        int signal) = 0;
+  struct ExecResult {
+    int exit_code = 0;
+    std::string output;  // stdout and stderr, at most 10 KiB
+  };
+  // Timeout: it was killed.
+  virtual Result<ExecResult> exec(const std::string& pod_uid, const std::string& container,
+                                  const std::vector<std::string>& argv,
+                                  std::chrono::milliseconds timeout) = 0;
+  // NotFound.
+  virtual Result<SandboxState> state(const std::string& pod_uid) const = 0;
+  // All there are, also those of earlier agents and half-made ones.
+  virtual Result<std::vector<SandboxState>> list() const = 0;
+  // Kills what runs, removes mounts, namespaces, files and logs. Success when it is gone already.
+  virtual Result<void> remove_sandbox(const std::string& pod_uid) = 0;
+  // Called with the Pod's uid soon after any of its containers or its supervisor ended, from a
+  // thread of the runtime's. REQUIRES: set before the first sandbox.
+  virtual void on_change(std::function<void(const std::string& pod_uid)> f) = 0;
+};
+
+struct ProcessRuntimeOptions {
+  std::string data_dir;                        // sandboxes live in <data_dir>/pods/<uid>
+  std::vector<std::string> hidden_paths = {};  // besides those never visible in a Pod
+};
+// The runtime "process"; see process_runtime.cc.
+Result<std::unique_ptr<Runtime>> make_process_runtime(const ProcessRuntimeOptions& options,
+                                                      const Clock& clock);
+
+}  // namespace coracle
