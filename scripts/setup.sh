@@ -59,9 +59,10 @@ build_civetweb() {
   local work; work=$(mktemp -d)
   fetch_source civetweb "$work"
   cd "$work"/civetweb-*/
-  # OpenSSL 3 linked directly (Debian's own library looks symbols up at run time and misses one).
+  # OpenSSL 3 linked directly (Debian's own library looks symbols up at run time and misses one). Threads look
+  # every 100 ms, not every 2 s, whether the server stops.
   local flags="-O2 -w -fPIC -Iinclude -DNO_SSL_DL -DOPENSSL_API_3_0 -DUSE_WEBSOCKET -DUSE_IPV6 -DUSE_ZLIB
-               -DNO_CGI -DNO_FILES -DNO_CACHING -DUSE_STACK_SIZE=262144 -DNDEBUG -fvisibility=hidden"
+               -DNO_CGI -DNO_FILES -DNO_CACHING -DUSE_STACK_SIZE=262144 -DSOCKET_TIMEOUT_QUANTUM=100 -DNDEBUG -fvisibility=hidden"
   # shellcheck disable=SC2086
   gcc $flags -fvisibility=default -c src/civetweb.c -o civetweb.o
   ar rcs libcivetweb.a civetweb.o
@@ -85,11 +86,11 @@ build_curl() {
   cd - >/dev/null; rm -rf "$work"
 }
 
-stamp=$deps/stamp-1
+stamp=$deps/stamp-2
 if [ ! -e "$stamp" ]; then
   echo "setup: building civetweb and libcurl from Debian's sources (once)"
   mkdir -p "$deps"
-  [ -e "$deps/lib/libcivetweb.a" ] || build_civetweb
+  build_civetweb
   [ -e "$deps/lib/libcurl.a" ] || build_curl
   touch "$stamp"
 fi
