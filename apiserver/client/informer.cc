@@ -1,0 +1,277 @@
+#include <coracle/informer.h>
+#include <coracle/mutex.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <condition_variable>
+#include <mutex>
+#include <random>
+#include <thread>
+#include <unordered_map>
+#include <utility>
+
+namespace coracle {
+namespace {
+
+constexpr std::chrono::milliseconds kRetryMin{50};
+constexpr std::chrono::milliseconds kRetryMax{5'000};
+
+// Doubles from kRetryMin to kRetryMax, each within ±25 % so that many clients do not march in step.
+class Backoff {
+ public:
+  void reset() { next_ = kRetryMin; }
+  std::chrono::milliseconds take() {
+    const auto base = next_;
+    next_ = std::min(next_ * 2, kRetryMax);
+    std::uniform_real_distribution<double> jitter(0.75, 1.25);
+    return std::chrono::milliseconds(
+        static_cast<std::int64_t>(static_cast<double>(base.count()) * jitter(random_)));
+  }
+
+ private:
+  std::chrono::milliseconds next_ = kRetryMin;
+  std::minstd_rand random_{std::random_device{}()};
+};
+
+}  // namespace
+
+class InformerCore::Impl {
+ public:
+  Impl(Client& client, Resource resource, ListOptions options, Decode decode)
+      : client_(client),
+        resource_(std::move(resource)),
+        options_(std::move(options)),
+        decode_(std::move(decode)) {}
+
+  void add_index(const std::string& name, IndexFn index) {
+    indexers_[name] = std::move(index);
+    indexes_[name];
+  }
+  void add_listener(Listener listener) { listeners_.push_back(std::move(listener)); }
+
+  void start() {
+    thread_ = std::jthread([this](const std::stop_token& stop) { run(stop); });
+  }
+  void stop() {
+    if (!thread_.joinable()) return;
+    thread_.request_stop();
+    thread_.join();
+  }
+
+  bool synced() const {
+    const std::lock_guard lock(mutex_);
+    return synced_;
+  }
+  bool wait_synced(std::chrono::steady_clock::time_point deadline) const {
+    std::unique_lock lock(mutex_);
+    return changed_.wait_until(lock, deadline, [this] { return synced_; });
+  }
+
+  Value get(const ObjectKey& key) const {
+    const std::lock_guard lock(mutex_);
+    const auto it = cache_.find(key);
+    return it == cache_.end() ? nullptr : it->second.value;
+  }
+  std::vector<Value> list() const {
+    const std::lock_guard lock(mutex_);
+    std::vector<Value> out;
+    out.reserve(cache_.size());
+    for (const auto& [key, cached] : cache_) out.push_back(cached.value);
+    return out;
+  }
+  std::vector<Value> by_index(const std::string& name, const std::string& value) const {
+    const std::lock_guard lock(mutex_);
+    std::vector<Value> out;
+    const auto index = indexes_.find(name);
+    if (index == indexes_.end()) return out;
+    const auto keys = index->second.find(value);
+    if (keys == index->second.end()) return out;
+    for (const ObjectKey& key : keys->second) out.push_back(cache_.at(key).value);
+    return out;
+  }
+
+ private:
+  struct Cached {
+    Value value;
+    Revision revision = 0;
+    std::string uid;
+  };
+  using Index = std::unordered_map<std::string, std::set<ObjectKey>>;
+
+  void run(const std::stop_token& stop) {
+    Backoff backoff;
+    bool listed = false;
+    while (!stop.stop_requested()) {
+      const Result<void> done = listed ? follow(stop, backoff) : relist();
+      if (done) {
+        if (!listed) backoff.reset();
+        listed = true;
+        continue;
+      }
+      if (is_expired(done.error())) {
+        listed = false;
+        if (!stop.stop_requested()) pause(stop, backoff.take());
+        continue;
+      }
+      if (stop.stop_requested()) return;
+      spdlog::debug("informer {}: {}", resource_.plural, done.error().message);
+      // A revision that the server does not know (it lost its data): start over.
+      if (listed && done.error().code != Code::Unavailable) listed = false;
+      pause(stop, backoff.take());
+    }
+  }
+
+  void pause(const std::stop_token& stop, std::chrono::milliseconds delay) const {
+    std::unique_lock lock(mutex_);
+    interrupted_.wait_for(lock, stop, delay, [] { return false; });
+  }
+
+  // Makes the cache what the API has now; listeners hear of the differences.
+  Result<void> relist() {
+    const ObjectList now = TRY(client_.list(resource_, options_));
+    std::set<ObjectKey> present;
+    for (const Object& object : now.items) {
+      present.insert(object.key());
+      put(object);
+    }
+    std::vector<ObjectKey> gone;
+    {
+      const std::lock_guard lock(mutex_);
+      for (const auto& [key, cached] : cache_)
+        if (!present.contains(key)) gone.push_back(key);
+    }
+    for (const ObjectKey& key : gone) erase(key);
+    revision_ = now.revision;
+    const std::lock_guard lock(mutex_);
+    synced_ = true;
+    changed_.notify_all();
+    return {};
+  }
+
+  // One watch, until it ends.
+  Result<void> follow(const std::stop_token& stop, Backoff& backoff) {
+    const auto watch = TRY(client_.watch(resource_, options_, revision_));
+    while (!stop.stop_requested()) {
+      const std::vector<WatchEvent> events = TRY(watch->next(stop));
+      if (events.empty()) return {};
+      backoff.reset();
+      for (const WatchEvent& event : events) {
+        if (event.type == WatchEvent::Type::Deleted) {
+          erase(event.object.key());
+        } else if (event.type != WatchEvent::Type::Bookmark) {
+          put(event.object);
+        }
+        revision_ = std::max(revision_, event.object.revision());
+      }
+    }
+    return {};
+  }
+
+  void put(const Object& object) {
+    const ObjectKey key = object.key();
+    auto decoded = decode_(object);
+    if (!decoded) {
+      spdlog::warn("informer {}: {} is not usable: {}", resource_.plural, key.to_string(),
+                   decoded.error().message);
+      erase(key);
+      return;
+    }
+    Cached now{*decoded, object.revision(), object.uid()};
+    Value old;
+    {
+      const std::lock_guard lock(mutex_);
+      const auto [it, inserted] = cache_.try_emplace(key);
+      if (!inserted) {
+        if (it->second.revision == now.revision && it->second.uid == now.uid) return;
+        old = it->second.value;
+        unindex(key, old);
+      }
+      it->second = now;
+      index(key, now.value);
+    }
+    for (const Listener& listener : listeners_) listener(key, old, now.value);
+  }
+
+  void erase(const ObjectKey& key) {
+    Value old;
+    {
+      const std::lock_guard lock(mutex_);
+      const auto it = cache_.find(key);
+      if (it == cache_.end()) return;
+      old = it->second.value;
+      unindex(key, old);
+      cache_.erase(it);
+    }
+    for (const Listener& listener : listeners_) listener(key, old, nullptr);
+  }
+
+  // REQUIRES: mutex_ held.
+  void index(const ObjectKey& key, const Value& value) {
+    for (const auto& [name, f] : indexers_)
+      for (const std::string& v : f(key, value)) indexes_[name][v].insert(key);
+  }
+  void unindex(const ObjectKey& key, const Value& value) {
+    for (const auto& [name, f] : indexers_) {
+      Index& entries = indexes_[name];
+      for (const std::string& v : f(key, value)) {
+        const auto it = entries.find(v);
+        if (it == entries.end()) continue;
+        it->second.erase(key);
+        if (it->second.empty()) entries.erase(it);
+      }
+    }
+  }
+
+  Client& client_;
+  const Resource resource_;
+  const ListOptions options_;
+  const Decode decode_;
+  std::vector<Listener> listeners_;          // fixed after start()
+  std::map<std::string, IndexFn> indexers_;  // fixed after start()
+  Revision revision_ = 0;                    // the watch thread's
+
+  mutable std::mutex mutex_;
+  mutable std::condition_variable changed_;
+  mutable std::condition_variable_any interrupted_;
+  std::map<ObjectKey, Cached> cache_;
+  std::map<std::string, Index> indexes_;
+  bool synced_ = false;
+  std::jthread thread_;
+};
+
+InformerCore::InformerCore(Client& client, Resource resource, ListOptions options, Decode decode)
+    : impl_(std::make_unique<Impl>(client, std::move(resource), std::move(options),
+                                   std::move(decode))) {}
+InformerCore::~InformerCore() {
+  stop();
+}
+void InformerCore::add_index(const std::string& name, IndexFn index) {
+  impl_->add_index(name, std::move(index));
+}
+void InformerCore::add_listener(Listener listener) {
+  impl_->add_listener(std::move(listener));
+}
+void InformerCore::start() {
+  impl_->start();
+}
+void InformerCore::stop() {
+  impl_->stop();
+}
+bool InformerCore::synced() const {
+  return impl_->synced();
+}
+bool InformerCore::wait_synced(std::chrono::steady_clock::time_point deadline) const {
+  return impl_->wait_synced(deadline);
+}
+InformerCore::Value InformerCore::get(const ObjectKey& key) const {
+  return impl_->get(key);
+}
+std::vector<InformerCore::Value> InformerCore::list() const {
+  return impl_->list();
+}
+std::vector<InformerCore::Value> InformerCore::by_index(const std::string& name,
+                                                        const std::string& value) const {
+  return impl_->by_index(name, value);
+}
+
+}  // namespace coracle
