@@ -27,20 +27,25 @@ class Reconciler {
 
 class Controller {
  public:
-  // `name` is for the log. `synced`: the caches it reads are filled; nothing is reconciled before.
+  // `name` is for the log. `wait_synced`: waits until the caches it reads are filled, false at the
+  // deadline; nothing is reconciled before.
   Controller(std::string name, const Clock& clock, Reconciler& reconciler,
-             std::function<bool()> synced);
+             std::function<bool(std::chrono::steady_clock::time_point)> wait_synced);
   ~Controller();  // stops
   Controller(const Controller&) = delete;
   Controller& operator=(const Controller&) = delete;
   WorkQueue& queue() { return queue_; }
   void start();
+  // Finishes the key in work. Idempotent.
   void stop();
 
  private:
+  void run(const std::stop_token& stop);
+  void reconcile(const ObjectKey& key);
+
   const std::string name_;
   Reconciler& reconciler_;
-  const std::function<bool()> synced_;
+  const std::function<bool(std::chrono::steady_clock::time_point)> wait_synced_;
   WorkQueue queue_;
   std::jthread thread_;
 };

@@ -3,13 +3,14 @@
 #pragma once
 
 #include <coracle/clock.h>
-#include <coracle/mutex.h>
 #include <coracle/object.h>
 
 #include <chrono>
+#include <condition_variable>
+#include <deque>
 #include <map>
+#include <mutex>
 #include <optional>
-#include <queue>
 #include <set>
 #include <stop_token>
 
@@ -43,7 +44,23 @@ class WorkQueue {
   bool idle() const;
 
  private:
-  // (the implementer fills this in)
+  using Time = std::chrono::steady_clock::time_point;
+  void enqueue(const ObjectKey& key);
+  void enqueue_due(Time now);
+  void wait(std::unique_lock<std::mutex>& lock, const std::stop_token& stop);
+  void wake();
+
+  const Clock& clock_;
+  const Options options_;
+  mutable std::mutex mutex_;
+  std::condition_variable_any changed_;
+  std::deque<ObjectKey> ready_;        // in order of arrival; each is in dirty_
+  std::set<ObjectKey> dirty_;          // need work
+  std::set<ObjectKey> processing_;     // being worked on
+  std::map<ObjectKey, Time> delayed_;  // the earliest time asked for
+  std::map<ObjectKey, int> failures_;
+  std::uint64_t wakeups_ = 0;
+  bool shut_down_ = false;
 };
 
 }  // namespace coracle
