@@ -15,14 +15,17 @@
 
 namespace coracle {
 
+// Look at the key again after that long; none: when something changes.
+using Again = std::optional<std::chrono::milliseconds>;
+
 // Looks at the world and makes it right for one key; told nothing of what happened. A missing
 // object means clean up. Idempotent. Called from one thread.
 class Reconciler {
  public:
   virtual ~Reconciler() = default;
-  // A duration: look again after that long. Conflict and NotFound errors are retried silently,
+  // Conflict and NotFound errors are retried silently,
   // others with one log line each.
-  virtual Result<std::optional<std::chrono::milliseconds>> reconcile(const ObjectKey& key) = 0;
+  virtual Result<Again> reconcile(const ObjectKey& key) = 0;
 };
 
 class Controller {

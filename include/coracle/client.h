@@ -16,9 +16,9 @@
 namespace coracle {
 
 struct ListOptions {
-  std::string ns;              // "" = all namespaces
-  std::string label_selector;  // as in URLs
-  std::string field_selector;
+  std::string ns = {};              // "" = all namespaces
+  std::string label_selector = {};  // as in URLs
+  std::string field_selector = {};
 };
 struct ObjectList {
   std::vector<Object> items;
@@ -42,10 +42,10 @@ class ClientWatch {
 enum class PatchType { JsonMerge, StrategicMerge, JsonPatch };
 
 struct DeleteOptions {
-  std::optional<std::int64_t> grace_period_seconds;
-  std::string uid;                 // precondition, "" = none
-  Revision revision = 0;           // precondition, 0 = none
-  std::string propagation_policy;  // "" = the kind's default
+  std::optional<std::int64_t> grace_period_seconds = {};
+  std::string uid = {};                 // precondition, "" = none
+  Revision revision = 0;                // precondition, 0 = none
+  std::string propagation_policy = {};  // "" = the kind's default
 };
 
 class Client {
