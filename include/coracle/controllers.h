@@ -7,12 +7,16 @@
 #include <coracle/result.h>
 
 #include <memory>
+#include <set>
+#include <string>
 
 namespace coracle {
 
 struct ControllersOptions {
   Cidr pod_cidr = {};  // the cluster's; each node gets a /24 of it
   int node_cidr_prefix = 24;
+  // Ports of the nodes that no LoadBalancer gets: "TCP/6443".
+  std::set<std::string> taken_ports = {};
 };
 
 class Controllers {

@@ -1,0 +1,215 @@
+// The list of controllers: what each watches, and how a change maps to keys.
+#include <coracle/controllers.h>
+#include <coracle/events.h>
+
+#include <algorithm>
+
+#include "endpoint_slice.h"
+#include "endpoints.h"
+#include "garbage_collector.h"
+#include "load_balancer.h"
+#include "namespace.h"
+#include "node_ipam.h"
+#include "pod_gc.h"
+#include "scheduler.h"
+#include "service_account.h"
+
+namespace coracle {
+namespace {
+
+using Deadline = std::chrono::steady_clock::time_point;
+
+const ObjectKey kAll{"", "all"};  // of controllers that look at everything at once
+
+// Every cache that controllers share, filled by one watch each.
+struct Caches {
+  explicit Caches(Client& client)
+      : services(client, resources::kServices),
+        pods(client, resources::kPods),
+        nodes(client, resources::kNodes),
+        endpoints(client, resources::kEndpoints),
+        slices(client, resources::kEndpointSlices),
+        owners(client) {
+    const auto by_namespace = [](const auto& object) {
+      return std::vector<std::string>{object.meta.ns};
+    };
+    pods.add_index("namespace", by_namespace);
+    services.add_index("namespace", by_namespace);
+    slices.add_index("service", [](const EndpointSlice& slice) {
+      return std::vector<std::string>{slice.meta.ns + "/" + slice.service_name()};
+    });
+  }
+  void start() {
+    services.start();
+    pods.start();
+    nodes.start();
+    endpoints.start();
+    slices.start();
+    owners.start();
+  }
+  void stop() {
+    services.stop();
+    pods.stop();
+    nodes.stop();
+    endpoints.stop();
+    slices.stop();
+    owners.stop();
+  }
+  bool wait_synced(Deadline deadline) const {
+    return services.wait_synced(deadline) && pods.wait_synced(deadline) &&
+           nodes.wait_synced(deadline) && endpoints.wait_synced(deadline) &&
+           slices.wait_synced(deadline) && owners.wait_synced(deadline);
+  }
+
+  Informer<Service> services;
+  Informer<Pod> pods;
+  Informer<Node> nodes;
+  Informer<Endpoints> endpoints;
+  Informer<EndpointSlice> slices;
+  OwnerGraph owners;
+};
+
+class AllControllers : public Controllers {
+ public:
+  AllControllers(Client& client, const Clock& clock, const ControllersOptions& options)
+      : caches_(client),
+        scheduler_events_(client, clock, "default-scheduler", ""),
+        events_(client, clock, "coracle-controllers", ""),
+        endpoints_(client, caches_.services, caches_.pods, caches_.endpoints),
+        slices_(client, caches_.services, caches_.pods, caches_.slices),
+        mirroring_(client, caches_.services, caches_.endpoints, caches_.slices),
+        load_balancers_(client, caches_.services, caches_.nodes, events_, options.taken_ports),
+        node_ipam_(client, caches_.nodes, events_, options.pod_cidr, options.node_cidr_prefix),
+        scheduler_(client, clock, caches_.pods, caches_.nodes, scheduler_events_),
+        pod_gc_(client, clock, caches_.pods, caches_.nodes),
+        collector_(client, caches_.owners, events_),
+        namespaces_(client, namespace_cache()),
+        accounts_(client, namespace_cache(), account_cache()) {
+    const auto synced = [this](Deadline deadline) { return caches_.wait_synced(deadline); };
+    const auto add = [&](const char* name, Reconciler& reconciler) {
+      controllers_.push_back(std::make_unique<Controller>(name, clock, reconciler, synced));
+      return &controllers_.back()->queue();
+    };
+    watch_services(add("endpoints", endpoints_), add("endpointslice", slices_),
+                   add("endpointslice-mirroring", mirroring_));
+    watch_nodes(add("load-balancer", load_balancers_), add("node-ipam", node_ipam_));
+    watch_pods(add("scheduler", scheduler_), add("pod-gc", pod_gc_));
+    watch_namespaces(add("namespace", namespaces_), add("service-account", accounts_));
+    WorkQueue* garbage = add("garbage-collector", collector_);
+    caches_.owners.on_change([garbage](const ObjectKey& key) { garbage->add(key); });
+  }
+  ~AllControllers() override { halt(); }
+
+  void start() override {
+    caches_.start();
+    for (const auto& controller : controllers_) controller->start();
+  }
+  void stop() override { halt(); }
+
+ private:
+  Informer<Metadata>& namespace_cache() { return caches_.owners.cache(resources::kNamespaces); }
+  Informer<Metadata>& account_cache() { return caches_.owners.cache(resources::kServiceAccounts); }
+
+  // A Service concerns itself; a Pod, the Services that select it or did; Endpoints and slices that
+  // someone touched, the Service they belong to.
+  void watch_services(WorkQueue* endpoints, WorkQueue* slices, WorkQueue* mirroring) {
+    caches_.services.on_change([=](const ObjectKey& key) {
+      endpoints->add(key);
+      slices->add(key);
+      mirroring->add(key);
+    });
+    caches_.pods.on_change_values([=, this](const ObjectKey&, const auto& old, const auto& now) {
+      const auto& any = now != nullptr ? now : old;
+      for (const auto& service : caches_.services.by_index("namespace", any->meta.ns)) {
+        if (!(old != nullptr && selects(*service, *old)) &&
+            !(now != nullptr && selects(*service, *now)))
+          continue;
+        endpoints->add(service->meta.key());
+        slices->add(service->meta.key());
+      }
+    });
+    caches_.endpoints.on_change([=, this](const ObjectKey& key) {
+      mirroring->add(key);
+      const auto changed = caches_.endpoints.get(key);
+      // Endpoints that this controller made, whose Service went while it was away, go too.
+      const bool ours =
+          changed == nullptr || changed->meta.annotations.contains(kLastChangeAnnotation);
+      if (caches_.services.get(key) != nullptr || ours) endpoints->add(key);
+    });
+    caches_.slices.on_change_values([=](const ObjectKey&, const auto& old, const auto& now) {
+      const auto& any = now != nullptr ? now : old;
+      const ObjectKey service{any->meta.ns, any->service_name()};
+      if (service.name.empty()) return;
+      slices->add(service);
+      mirroring->add(service);
+    });
+  }
+
+  void watch_nodes(WorkQueue* load_balancers, WorkQueue* ipam) {
+    caches_.services.on_change([=](const ObjectKey&) { load_balancers->add(kAll); });
+    caches_.nodes.on_change([=](const ObjectKey& key) {
+      load_balancers->add(kAll);
+      ipam->add(key);
+    });
+  }
+
+  // A Pod concerns itself; a Node, every Pod that waits for one, and its own when it comes or goes;
+  // a Pod that ends makes room.
+  void watch_pods(WorkQueue* scheduler, WorkQueue* gc) {
+    caches_.pods.on_change([=](const ObjectKey& key) {
+      scheduler->add(key);
+      gc->add(key);
+    });
+    caches_.nodes.on_change_values(
+        [=, this](const ObjectKey& key, const auto& old, const auto& now) {
+          for (const auto& pod : caches_.pods.list()) {
+            if (pod->node_name.empty()) scheduler->add(pod->meta.key());
+            if ((old == nullptr) != (now == nullptr) && pod->node_name == key.name)
+              gc->add(pod->meta.key());
+          }
+        });
+  }
+
+  void watch_namespaces(WorkQueue* namespaces, WorkQueue* accounts) {
+    namespace_cache().on_change([=](const ObjectKey& key) {
+      namespaces->add(key);
+      accounts->add(key);
+    });
+    account_cache().on_change([=](const ObjectKey& key) {
+      if (key.name == "default") accounts->add({"", key.ns});
+    });
+  }
+
+  void halt() {
+    for (const auto& controller : controllers_) controller->stop();
+    caches_.stop();
+  }
+
+  Caches caches_;
+  EventRecorder scheduler_events_, events_;
+  EndpointsController endpoints_;
+  EndpointSliceController slices_;
+  EndpointSliceMirroringController mirroring_;
+  LoadBalancerController load_balancers_;
+  NodeIpamController node_ipam_;
+  SchedulerController scheduler_;
+  PodGarbageCollector pod_gc_;
+  GarbageCollector collector_;
+  NamespaceController namespaces_;
+  ServiceAccountController accounts_;
+  std::vector<std::unique_ptr<Controller>> controllers_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Controllers>> Controllers::create(Client& client, const Clock& clock,
+                                                         const ControllersOptions& options) {
+  if (!options.pod_cidr.ip.is_v4() || options.node_cidr_prefix < options.pod_cidr.prefix ||
+      options.node_cidr_prefix > 30)
+    return Error{Code::BadRequest, "the Pod CIDR " + options.pod_cidr.to_string() +
+                                       " has no room for nodes of /" +
+                                       std::to_string(options.node_cidr_prefix)};
+  return std::unique_ptr<Controllers>(std::make_unique<AllControllers>(client, clock, options));
+}
+
+}  // namespace coracle

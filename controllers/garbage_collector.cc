@@ -1,0 +1,175 @@
+#include "garbage_collector.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+namespace coracle {
+namespace {
+
+bool has_finalizer(const Metadata& object, const std::string& finalizer) {
+  const auto& all = object.meta.finalizers;
+  return std::find(all.begin(), all.end(), finalizer) != all.end();
+}
+
+Json owner_json(const OwnerReference& owner) {
+  Json out = {{"apiVersion", owner.api_version},
+              {"kind", owner.kind},
+              {"name", owner.name},
+              {"uid", owner.uid}};
+  if (owner.controller) out["controller"] = true;
+  if (owner.block_owner_deletion) out["blockOwnerDeletion"] = true;
+  return out;
+}
+
+bool blocks(const Metadata& dependent, const std::string& owner_uid) {
+  const auto& owners = dependent.meta.owners;
+  return std::any_of(owners.begin(), owners.end(), [&](const OwnerReference& o) {
+    return o.uid == owner_uid && o.block_owner_deletion;
+  });
+}
+
+}  // namespace
+
+GarbageAction garbage_action(const OwnerFindings& owners, bool has_dependents) {
+  if (!owners.solid.empty())
+    return owners.dangling.empty() && owners.waiting.empty() ? GarbageAction::Keep
+                                                             : GarbageAction::DropReferences;
+  if (owners.dangling.empty() && owners.waiting.empty()) return GarbageAction::Keep;
+  return !owners.waiting.empty() && has_dependents ? GarbageAction::DeleteInForeground
+                                                   : GarbageAction::Delete;
+}
+
+Result<Again> GarbageCollector::reconcile(const ObjectKey& key) {
+  const auto item = graph_.find(key);
+  if (!item) return Again{};
+  if (item->object->meta.deleting()) {
+    if (has_finalizer(*item->object, "orphan")) TRY(orphan_dependents(*item));
+    if (has_finalizer(*item->object, "foregroundDeletion")) TRY(delete_dependents(*item));
+    return Again{};
+  }
+  if (item->object->meta.owners.empty()) return Again{};
+  const OwnerFindings owners = TRY(examine(*item));
+  TRY(collect(*item, owners));
+  return Again{};
+}
+
+Result<OwnerFindings> GarbageCollector::examine(const Item& item) {
+  OwnerFindings out;
+  for (const OwnerReference& owner : item.object->meta.owners) {
+    bool waiting = false;
+    if (!TRY(exists(item, owner, waiting))) {
+      out.dangling.push_back(owner);
+    } else if (waiting && owner.block_owner_deletion) {
+      out.waiting.push_back(owner);
+    } else {
+      out.solid.push_back(owner);
+    }
+  }
+  return out;
+}
+
+// The cache may lag behind, so only a live look says that an owner is gone. An owner of a kind that
+// is not served, and a namespaced one of a cluster-scoped object, cannot be looked up: it counts as
+// there.
+Result<bool> GarbageCollector::exists(const Item& dependent, const OwnerReference& owner,
+                                      bool& waiting) {
+  const Resource* resource = graph_.resource_of(owner);
+  if (resource == nullptr) return true;
+  if (resource->namespaced && !dependent.resource->namespaced) return true;
+  const ObjectKey key{resource->namespaced ? dependent.object->meta.ns : "", owner.name};
+  const auto found = client_.get(*resource, key);
+  if (!found && !is_not_found(found.error())) return found.error();
+  if (found && found->uid() == owner.uid) {
+    const Metadata metadata = *Metadata::decode(*found);
+    waiting = metadata.meta.deleting() && has_finalizer(metadata, "foregroundDeletion");
+    return true;
+  }
+  if (const auto elsewhere = graph_.find_uid(owner.uid);
+      elsewhere && elsewhere->object->meta.ns != key.ns) {
+    const Meta& meta = dependent.object->meta;
+    events_.warning({dependent.resource->api_version(), dependent.resource->kind, meta.ns,
+                     meta.name, meta.uid, ""},
+                    "OwnerRefInvalidNamespace",
+                    "ownerRef [" + owner.api_version + "/" + owner.kind + ", namespace: " + key.ns +
+                        ", name: " + owner.name + ", uid: " + owner.uid +
+                        "] does not exist in namespace \"" + key.ns + "\"");
+  }
+  return false;
+}
+
+Result<void> GarbageCollector::collect(const Item& item, const OwnerFindings& owners) {
+  const bool has_dependents = !graph_.dependents(item.object->meta.uid).empty();
+  switch (garbage_action(owners, has_dependents)) {
+    case GarbageAction::Keep:
+      return {};
+    case GarbageAction::DropReferences: {
+      std::set<std::string> gone;
+      for (const auto* list : {&owners.dangling, &owners.waiting})
+        for (const OwnerReference& owner : *list) gone.insert(owner.uid);
+      return drop_references(item, gone);
+    }
+    case GarbageAction::Delete:
+      return remove(item, "Background");
+    case GarbageAction::DeleteInForeground:
+      return remove(item, "Foreground");
+  }
+  return {};
+}
+
+// Foreground deletion: first the dependents, then the finalizer that holds the owner.
+Result<void> GarbageCollector::delete_dependents(const Item& owner) {
+  const std::string& uid = owner.object->meta.uid;
+  bool blocked = false;
+  for (const Item& dependent : graph_.dependents(uid)) {
+    if (blocks(*dependent.object, uid)) blocked = true;
+    if (dependent.object->meta.deleting()) continue;
+    const OwnerFindings others = TRY(examine(dependent));
+    TRY(collect(dependent, others));
+  }
+  if (blocked) return {};  // their end brings this key again
+  return drop_finalizer(owner, "foregroundDeletion");
+}
+
+Result<void> GarbageCollector::orphan_dependents(const Item& owner) {
+  for (const Item& dependent : graph_.dependents(owner.object->meta.uid))
+    TRY(drop_references(dependent, {owner.object->meta.uid}));
+  return drop_finalizer(owner, "orphan");
+}
+
+Result<void> GarbageCollector::drop_references(const Item& item,
+                                               const std::set<std::string>& uids) {
+  Json owners = Json::array();
+  for (const OwnerReference& owner : item.object->meta.owners)
+    if (!uids.contains(owner.uid)) owners.push_back(owner_json(owner));
+  return patch(item, {{"ownerReferences", owners.empty() ? Json() : std::move(owners)}});
+}
+
+Result<void> GarbageCollector::drop_finalizer(const Item& item, const std::string& finalizer) {
+  Json finalizers = Json::array();
+  for (const std::string& f : item.object->meta.finalizers)
+    if (f != finalizer) finalizers.push_back(f);
+  return patch(item, {{"finalizers", finalizers.empty() ? Json() : std::move(finalizers)}});
+}
+
+// Computed from the cached object: a newer one refuses it with Conflict, and its event comes.
+Result<void> GarbageCollector::patch(const Item& item, Json metadata) {
+  const Meta& meta = item.object->meta;
+  metadata["uid"] = meta.uid;
+  metadata["resourceVersion"] = std::to_string(meta.revision);
+  const auto patched = client_.patch(*item.resource, meta.key(), PatchType::JsonMerge,
+                                     {{"metadata", std::move(metadata)}}, "");
+  if (!patched && !is_not_found(patched.error())) return patched.error();
+  return {};
+}
+
+Result<void> GarbageCollector::remove(const Item& item, const std::string& policy) {
+  const Meta& meta = item.object->meta;
+  const bool orphans = has_finalizer(*item.object, "orphan");
+  const auto removed =
+      client_.remove(*item.resource, meta.key(),
+                     {.uid = meta.uid, .propagation_policy = orphans ? "Orphan" : policy});
+  if (!removed && !is_not_found(removed.error())) return removed.error();
+  return {};
+}
+
+}  // namespace coracle
