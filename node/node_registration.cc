@@ -1,0 +1,162 @@
+#include "node_registration.h"
+
+#include <nlohmann/json.hpp>
+#include <utility>
+
+namespace coracle {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr int kLeaseSeconds = 40;
+constexpr const char* kLeaseNamespace = "kube-node-lease";
+constexpr SyncLoopOptions kNodeLoop{.min_interval = 20ms,
+                                    .full_interval = 300s,
+                                    .retry_min = 100ms,
+                                    .retry_max = 5s,
+                                    .probe_interval = 0ms};
+constexpr SyncLoopOptions kLeaseLoop{.min_interval = 1s,
+                                     .full_interval = 10s,
+                                     .retry_min = 1s,
+                                     .retry_max = 10s,
+                                     .probe_interval = 0ms};
+
+// The labels by which a node is known are put back, others are left as they are.
+bool add_labels(Object& node, const Object& wanted) {
+  bool changed = false;
+  for (const auto& [key, value] : wanted.meta().labels) {
+    Json& labels = node.json()["metadata"]["labels"];
+    if (labels.is_object() && labels.contains(key)) continue;
+    labels[key] = value;
+    changed = true;
+  }
+  return changed;
+}
+
+}  // namespace
+
+NodeRegistration::NodeRegistration(Client& client, const Clock& clock, NodeFacts facts,
+                                   std::function<void()> on_change)
+    : client_(client),
+      clock_(clock),
+      facts_(std::move(facts)),
+      informer_(client, resources::kNodes, {.field_selector = "metadata.name=" + facts_.name}),
+      condition_{false, "NetworkNotReady", "the node agent is starting", ""},
+      node_loop_("node status", clock, kNodeLoop, [this](bool) { return sync_node(); }),
+      lease_loop_("node lease", clock, kLeaseLoop, [this](bool) { return renew_lease(); }) {
+  informer_.on_change([this, on_change = std::move(on_change)](const ObjectKey&) {
+    node_loop_.mark_dirty();
+    on_change();
+  });
+}
+
+NodeRegistration::~NodeRegistration() {
+  stop();
+}
+
+void NodeRegistration::start() {
+  node_loop_.mark_dirty();
+  lease_loop_.mark_dirty();
+  node_loop_.start();
+  lease_loop_.start();
+  informer_.start();
+}
+
+void NodeRegistration::stop() {
+  informer_.stop();
+  node_loop_.stop();
+  lease_loop_.stop();
+  const MutexLock lock(mutex_);
+  changed_.notify_all();
+}
+
+void NodeRegistration::set_condition(bool ready, const std::string& reason,
+                                     const std::string& message) {
+  {
+    const MutexLock lock(mutex_);
+    if (condition_.ready == ready && condition_.reason == reason && condition_.message == message)
+      return;
+    condition_ = {ready, reason, message, ""};
+  }
+  node_loop_.mark_dirty();
+}
+
+std::optional<Cidr> NodeRegistration::pod_cidr() const {
+  const auto node = informer_.get({"", facts_.name});
+  if (!node) return std::nullopt;
+  const auto cidr = Cidr::parse(node->pod_cidr);
+  return cidr ? std::optional(*cidr) : std::nullopt;
+}
+
+bool NodeRegistration::wait_ready(std::chrono::steady_clock::time_point deadline) const {
+  const MutexLock lock(mutex_);
+  while (!told_ready_)
+    if (!changed_.wait_until(mutex_, deadline)) return told_ready_;
+  return true;
+}
+
+Result<void> NodeRegistration::sync_node() {
+  NodeCondition condition;
+  {
+    const MutexLock lock(mutex_);
+    condition = condition_;
+  }
+  condition.now = format_time(clock_.now());
+  const Object wanted = compute_node(facts_);
+  auto node = client_.get(resources::kNodes, {"", facts_.name});
+  if (!node && is_not_found(node.error())) node = client_.create(resources::kNodes, wanted);
+  if (!node) return node.error().context("registering the node " + facts_.name);
+  if (add_labels(*node, wanted)) node = TRY(client_.update(resources::kNodes, *node, ""));
+  Json status = node->json().value("status", Json::object());
+  status.update(compute_node_status(facts_, condition, node->json()));
+  if (status != node->json().value("status", Json::object())) {
+    node->json()["status"] = std::move(status);
+    TRY(client_.update(resources::kNodes, *node, "status"));
+  }
+  const MutexLock lock(mutex_);
+  told_ready_ = condition.ready;
+  changed_.notify_all();
+  return {};
+}
+
+Object NodeRegistration::lease_object(const Object& node) const {
+  const std::string now = format_micro_time(clock_.now());
+  return Object(Json{{"apiVersion", "coordination.k8s.io/v1"},
+                     {"kind", "Lease"},
+                     {"metadata",
+                      {{"name", facts_.name},
+                       {"namespace", kLeaseNamespace},
+                       {"ownerReferences", Json::array({{{"apiVersion", "v1"},
+                                                         {"kind", "Node"},
+                                                         {"name", facts_.name},
+                                                         {"uid", node.uid()}}})}}},
+                     {"spec",
+                      {{"holderIdentity", facts_.name},
+                       {"leaseDurationSeconds", kLeaseSeconds},
+                       {"renewTime", now}}}});
+}
+
+Result<void> NodeRegistration::renew_lease() {
+  const ObjectKey key{kLeaseNamespace, facts_.name};
+  if (!lease_) {
+    auto found = client_.get(resources::kLeases, key);
+    if (!found && is_not_found(found.error())) {
+      const auto node = client_.get(resources::kNodes, {"", facts_.name});
+      // Made with its owner, or not yet: else it would outlive the Node.
+      if (!node) return node.error().context("making the lease");
+      found = client_.create(resources::kLeases, lease_object(*node));
+    }
+    if (!found) return found.error();
+    lease_ = std::move(*found);
+  }
+  Object next = *std::exchange(lease_, std::nullopt);
+  next.json()["spec"]["holderIdentity"] = facts_.name;
+  next.json()["spec"]["leaseDurationSeconds"] = kLeaseSeconds;
+  next.json()["spec"]["renewTime"] = format_micro_time(clock_.now());
+  auto renewed = client_.update(resources::kLeases, next, "");
+  if (!renewed) return renewed.error();  // the next try looks at it anew
+  lease_ = std::move(*renewed);
+  return {};
+}
+
+}  // namespace coracle

@@ -1,0 +1,59 @@
+// NodeRegistration: keeps this node's Node object and its Lease in the API. The Node is made at
+// once and whenever it is missing, its status written only when it changes; the Lease is the
+// heartbeat.
+#pragma once
+
+#include <coracle/api/node.h>
+#include <coracle/client.h>
+#include <coracle/clock.h>
+#include <coracle/informer.h>
+#include <coracle/mutex.h>
+#include <coracle/net.h>
+
+#include <chrono>
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "node_status.h"
+#include "sync_loop.h"
+
+namespace coracle {
+
+class NodeRegistration {
+ public:
+  // `on_change` is called after the Node object changed, from a thread of ours.
+  NodeRegistration(Client& client, const Clock& clock, NodeFacts facts,
+                   std::function<void()> on_change);
+  ~NodeRegistration();  // stops
+  NodeRegistration(const NodeRegistration&) = delete;
+  NodeRegistration& operator=(const NodeRegistration&) = delete;
+
+  void start();
+  // The Node stays, and its status with it.
+  void stop();
+  // What the Ready condition says from now on; written soon.
+  void set_condition(bool ready, const std::string& reason, const std::string& message);
+  // The node's part of the Pod network, once the API has named it.
+  std::optional<Cidr> pod_cidr() const;
+  // True once the API has been told that the node is ready; false at the deadline.
+  bool wait_ready(std::chrono::steady_clock::time_point deadline) const;
+
+ private:
+  Result<void> sync_node();
+  Result<void> renew_lease();
+  Object lease_object(const Object& node) const;
+
+  Client& client_;
+  const Clock& clock_;
+  const NodeFacts facts_;
+  Informer<Node> informer_;
+  mutable Mutex mutex_;
+  mutable CondVar changed_;
+  NodeCondition condition_ CORACLE_GUARDED_BY(mutex_);
+  bool told_ready_ CORACLE_GUARDED_BY(mutex_) = false;
+  std::optional<Object> lease_;  // of the lease loop
+  SyncLoop node_loop_, lease_loop_;
+};
+
+}  // namespace coracle

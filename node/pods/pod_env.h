@@ -1,0 +1,50 @@
+// A container's environment, command and arguments as they are executed.
+#pragma once
+
+#include <coracle/net.h>
+#include <coracle/result.h>
+
+#include <functional>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "pods/node_pod.h"
+#include "runtime/runtime.h"
+
+namespace coracle::pods {
+
+using Env = std::vector<std::pair<std::string, std::string>>;
+
+// $(NAME) becomes the variable's value, $$ a dollar sign; an unknown $(NAME) stays as it is.
+std::string expand_variables(const std::string& text,
+                             const std::map<std::string, std::string>& variables);
+
+// What a field reference says; NotFound for a field that is not offered.
+struct FieldFacts {
+  Ip pod_ip, host_ip;
+};
+Result<std::string> field_value(const NodePod& pod, const FieldFacts& facts,
+                                const std::string& field_path);
+
+// The variables by which a Pod finds Services: NAME_SERVICE_HOST, NAME_PORT_80_TCP_ADDR, ... for
+// every Service document with a ClusterIP.
+std::map<std::string, std::string> service_variables(const std::vector<Object>& services);
+
+struct EnvSources {
+  FieldFacts fields;
+  std::string node_name;
+  std::map<std::string, std::string> services;
+  // Fetches a ConfigMap or Secret of the Pod's namespace.
+  std::function<Result<Object>(const Resource& resource, const std::string& name)> fetch;
+};
+// BadRequest or the fetch's error, naming what is missing, when the container cannot be made.
+Result<Env> compute_env(const NodePod& pod, const PodContainer& container,
+                        const EnvSources& sources);
+
+// Everything the runtime needs to start it.
+Result<ContainerSpec> compute_container(const NodePod& pod, const PodContainer& container,
+                                        const EnvSources& sources);
+
+}  // namespace coracle::pods

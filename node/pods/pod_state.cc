@@ -1,0 +1,176 @@
+#include "pods/pod_state.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+namespace coracle::pods {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr std::chrono::seconds kFirstDelay = 10s;
+constexpr std::chrono::seconds kLongestDelay = 300s;
+constexpr const char* kIdPrefix = "process://";
+
+bool expired(const Backoff& backoff, Time exited_at) {
+  return backoff.delay == 0s || exited_at - backoff.last_start > 2 * kLongestDelay;
+}
+
+// The container of a status of ours, as far as it tells.
+ContainerState state_of_status(const Json& status) {
+  ContainerState out;
+  out.name = json_string(status, {"name"});
+  out.image = json_string(status, {"image"});
+  out.id = json_string(status, {"containerID"});
+  if (out.id.starts_with(kIdPrefix)) out.id.erase(0, std::string(kIdPrefix).size());
+  out.status = ContainerState::Status::Exited;
+  out.restart_count = static_cast<int>(json_int(status, {"restartCount"}));
+  const Json* ended = json_find(status, {"state", "terminated"});
+  if (ended == nullptr) ended = json_find(status, {"lastState", "terminated"});
+  if (json_find(status, {"state", "running"}) != nullptr || ended == nullptr) {
+    out.exit_code = kUnknownExitCode;
+    return out;
+  }
+  out.exit_code = static_cast<int>(json_int(*ended, {"exitCode"}));
+  out.signal = static_cast<int>(json_int(*ended, {"signal"}));
+  out.started_at = parse_time(json_string(*ended, {"startedAt"}));
+  out.finished_at = parse_time(json_string(*ended, {"finishedAt"}));
+  out.message = json_string(*ended, {"message"});
+  return out;
+}
+
+const ContainerState* find_state(const std::vector<ContainerState>& states,
+                                 const std::string& container) {
+  for (const ContainerState& s : states)
+    if (s.name == container) return &s;
+  return nullptr;
+}
+
+void seed_container(PodMemory& memory, const Json& status, const SandboxState* sandbox) {
+  const std::string name = json_string(status, {"name"});
+  if (json_string(status, {"containerID"}).empty() &&
+      json_find(status, {"lastState", "terminated"}) == nullptr)
+    return;  // never started
+  const ContainerState known = state_of_status(status);
+  ContainerMemory& container = memory.containers[name];
+  container.restarts = known.restart_count;
+  if (sandbox == nullptr) memory.last_containers.push_back(known);
+  const ContainerState* now = sandbox ? find_state(sandbox->containers, name) : nullptr;
+  const bool same = now != nullptr && now->id == known.id;
+  const Json* last = json_find(status, {"lastState", "terminated"});
+  // A container that was started after the last status was written: what that one calls the present
+  // is the past.
+  if (!same && json_find(status, {"state", "waiting"}) == nullptr)
+    container.last_terminated = Object(terminated_state(known));
+  else if (last != nullptr)
+    container.last_terminated = Object(*last);
+}
+
+}  // namespace
+
+std::chrono::nanoseconds backoff_left(const Backoff& backoff, Time exited_at, Time now) {
+  if (expired(backoff, exited_at)) return 0ns;
+  return std::max<std::chrono::nanoseconds>(0ns, exited_at + backoff.delay - now);
+}
+
+Backoff next_backoff(const Backoff& backoff, Time exited_at, Time now) {
+  if (expired(backoff, exited_at)) return {kFirstDelay, now};
+  return {std::min(backoff.delay * 2, kLongestDelay), now};
+}
+
+const ContainerMemory* PodMemory::find(const std::string& container) const {
+  const auto it = containers.find(container);
+  return it == containers.end() ? nullptr : &it->second;
+}
+
+std::optional<ContainerState> PodView::state(const std::string& container) const {
+  const ContainerState* found = sandbox ? find_state(sandbox->containers, container) : nullptr;
+  if (found == nullptr) {
+    // Of an earlier sandbox only what needs no second run still counts once there is a new one.
+    found = find_state(memory.last_containers, container);
+    const bool done = found && found->exit_code == 0 && pod.pod.restart_policy != "Always";
+    const PodContainer* spec = pod.find(container);
+    const bool main = spec == nullptr || spec->role == PodContainer::Role::Main;
+    if (sandbox != nullptr && !(done && main)) found = nullptr;
+  }
+  if (found == nullptr) return std::nullopt;
+  ContainerState out = *found;
+  if (!alive() && out.status == ContainerState::Status::Running) {
+    out.status = ContainerState::Status::Exited;
+    out.exit_code = kUnknownExitCode;
+    out.finished_at = {};
+  }
+  return out;
+}
+
+ProbeOutcome PodView::probes_of(const ContainerState& s) const {
+  const auto it = probes.find(s.name);
+  if (it == probes.end() || it->second.container_id != s.id) return {};
+  return it->second;
+}
+
+bool PodView::started(const PodContainer& container) const {
+  const auto s = state(container.spec.name);
+  if (!s || s->status != ContainerState::Status::Running) return false;
+  return container.spec.startup.kind == Probe::Kind::None ||
+         probes_of(*s).startup == Verdict::Success;
+}
+
+bool PodView::ready(const PodContainer& container) const {
+  const auto s = state(container.spec.name);
+  if (container.role == PodContainer::Role::Init)
+    return s && s->status == ContainerState::Status::Exited && s->exit_code == 0;
+  if (!started(container)) return false;
+  return container.spec.readiness.kind == Probe::Kind::None ||
+         probes_of(*s).readiness == Verdict::Success;
+}
+
+void seed_memory(PodMemory& memory, const NodePod& pod, const SandboxState* sandbox) {
+  if (memory.seeded) return;
+  memory.seeded = true;
+  for (const char* list : {"initContainerStatuses", "containerStatuses"}) {
+    const Json* statuses = json_find(pod.status(), {list});
+    if (statuses == nullptr || !statuses->is_array()) continue;
+    for (const Json& status : *statuses) seed_container(memory, status, sandbox);
+  }
+}
+
+void observe(PodMemory& memory, const SandboxState& sandbox, Time now) {
+  for (const ContainerState& state : sandbox.containers) {
+    std::erase_if(memory.last_containers,
+                  [&](const ContainerState& old) { return old.name == state.name; });
+    ContainerMemory& container = memory.containers[state.name];
+    container.restarts = std::max(container.restarts, state.restart_count);
+    const bool runs = sandbox.alive && state.status == ContainerState::Status::Running;
+    if (runs || container.exited_id == state.id) continue;
+    container.exited_id = state.id;
+    container.exited_at = now;
+  }
+}
+
+std::string container_id(const ContainerState& state) {
+  return state.id.empty() ? "" : kIdPrefix + state.id;
+}
+
+Json terminated_state(const ContainerState& state) {
+  const bool lost =
+      state.exit_code == kUnknownExitCode && state.finished_at.time_since_epoch() == 0s;
+  Json out = {{"exitCode", state.exit_code}};
+  out["reason"] = state.exit_code == 0 ? "Completed" : "Error";
+  if (lost) {
+    out["reason"] = "ContainerStatusUnknown";
+    out["message"] =
+        "The container could not be located when its Pod was looked at; it was running before";
+  } else if (!state.message.empty()) {
+    out["reason"] = "StartError";
+    out["message"] = state.message;
+  }
+  if (state.signal != 0) out["signal"] = state.signal;
+  if (state.started_at.time_since_epoch() != 0s) out["startedAt"] = format_time(state.started_at);
+  if (state.finished_at.time_since_epoch() != 0s)
+    out["finishedAt"] = format_time(state.finished_at);
+  if (!state.id.empty()) out["containerID"] = container_id(state);
+  return out;
+}
+
+}  // namespace coracle::pods

@@ -1,0 +1,324 @@
+#include "pods/pod_worker.h"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <csignal>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+#include <utility>
+
+#include "pods/pod_etc.h"
+#include "pods/pod_status.h"
+#include "pods/unsupported.h"
+
+namespace coracle::pods {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr std::chrono::seconds kLongestRetry = 10s;
+constexpr std::chrono::seconds kConfigRetry = 10s;
+constexpr std::chrono::seconds kLongestStartRetry = 300s;
+
+std::chrono::seconds doubled(std::chrono::seconds first, int times, std::chrono::seconds longest) {
+  return std::min(first * (1 << std::min(times, 16)), longest);
+}
+
+std::string read_text(const char* path) {
+  const std::ifstream file(path);
+  std::ostringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+// The image that has no entry point of its own.
+bool needs_command(const std::string& image) {
+  return image == "coracle/host" || image.starts_with("coracle/host:");
+}
+
+std::string full_name(const NodePod& pod) {
+  return pod.pod.meta.name + "_" + pod.pod.meta.ns + "(" + pod.pod.meta.uid + ")";
+}
+
+}  // namespace
+
+std::vector<ContainerState> container_states(const PodView& view) {
+  std::vector<ContainerState> out;
+  for (const PodContainer& c : view.pod.containers)
+    if (auto state = view.state(c.spec.name)) out.push_back(std::move(*state));
+  return out;
+}
+
+PodWorker::PodWorker(Client& client, const Clock& clock, Runtime& runtime, PodConnector network,
+                     EventRecorder& events, PodWorkerOptions options)
+    : client_(client),
+      clock_(clock),
+      runtime_(runtime),
+      network_(std::move(network)),
+      events_(events),
+      options_(std::move(options)) {}
+
+bool PodWorker::apply(const PodView& view, PodMemory& memory, const PodAction& action) {
+  const auto done = std::visit([&](const auto& a) { return run(view, memory, a); }, action);
+  if (done) {
+    if (memory.failures > 0 && !std::holds_alternative<StartContainer>(action)) {
+      memory.failures = 0;
+      memory.retry_at.reset();
+    }
+    return true;
+  }
+  const auto delay = doubled(1s, memory.failures, kLongestRetry);
+  ++memory.failures;
+  memory.retry_at = clock_.steady_now() + delay;
+  spdlog::warn("pod {}/{}: {}, retrying in {} s", view.pod.pod.meta.ns, view.pod.pod.meta.name,
+               done.error().message, delay.count());
+  return false;
+}
+
+Result<void> PodWorker::remove(const std::string& pod_uid) {
+  // The processes first: nothing may use an address that others can get.
+  TRY(runtime_.remove_sandbox(pod_uid));
+  return network_.del(pod_uid);
+}
+
+void PodWorker::announce(const NodePod& pod) {
+  for (const std::string& field : unsupported_fields(pod))
+    events_.warning(reference_of(pod), "Unsupported",
+                    field + " is not supported by the runtime \"process\" and has no effect");
+}
+
+void PodWorker::announce_backoff(const NodePod& pod, const std::string& container) {
+  events_.warning(
+      reference_of(pod, pod.find(container)), "BackOff",
+      "Back-off restarting failed container " + container + " in pod " + full_name(pod));
+}
+
+void PodWorker::announce_probe(const NodePod& pod, const std::string& container,
+                               const std::string& message) {
+  events_.warning(reference_of(pod, pod.find(container)), "Unhealthy", message);
+}
+
+Result<void> PodWorker::run(const PodView& view, PodMemory& memory, const CreateSandbox&) {
+  const Pod& pod = view.pod.pod;
+  memory.connected = false;
+  const auto made = runtime_.create_sandbox({.pod_uid = pod.meta.uid,
+                                             .ns = pod.meta.ns,
+                                             .name = pod.meta.name,
+                                             .hostname = compute_hostname(pod, options_.node_name),
+                                             .host_network = pod.host_network});
+  if (!made)
+    events_.warning(reference_of(view.pod), "FailedCreatePodSandBox",
+                    "Failed to create pod sandbox: " + made.error().message);
+  return made;
+}
+
+Result<void> PodWorker::run(const PodView& view, PodMemory& memory, const ReplaceSandbox&) {
+  events_.normal(reference_of(view.pod), "SandboxChanged",
+                 "Pod sandbox changed, it will be killed and re-created.");
+  std::vector<ContainerState> ended = container_states(view);
+  for (const ContainerState& state : ended)
+    memory.containers[state.name].last_terminated = Object(terminated_state(state));
+  TRY(runtime_.remove_sandbox(view.pod.pod.meta.uid));
+  memory.last_containers = std::move(ended);
+  memory.connected = false;
+  return {};
+}
+
+Result<void> PodWorker::run(const PodView& view, PodMemory& memory, const ConnectNetwork&) {
+  const Pod& pod = view.pod.pod;
+  const auto connect = [&]() -> Result<Ip> {
+    if (pod.host_network) return options_.node_ip;
+    const NetNs netns = TRY(runtime_.network_namespace(pod.meta.uid));
+    return network_.add(pod.meta.uid, netns);
+  };
+  const auto ip = connect();
+  if (!ip) {
+    events_.warning(reference_of(view.pod), "FailedCreatePodSandBox",
+                    "Failed to create pod sandbox: " + ip.error().message);
+    return ip.error();
+  }
+  const std::string hosts =
+      compute_hosts(view.pod, *ip, options_.cluster_domain,
+                    pod.host_network ? read_text("/etc/hosts") : std::string());
+  const ResolvConf resolv =
+      compute_resolv_conf(view.pod, options_.cluster_domain, read_host_resolv_conf());
+  TRY(runtime_.write_etc(pod.meta.uid, hosts, to_string(resolv)));
+  memory.ip = *ip;
+  memory.connected = true;
+  return {};
+}
+
+Result<void> PodWorker::run(const PodView& view, PodMemory& memory, const DisconnectNetwork&) {
+  if (!view.pod.pod.host_network) TRY(network_.del(view.pod.pod.meta.uid));
+  memory.connected = false;
+  return {};
+}
+
+void PodWorker::fail_start(const NodePod& pod, const PodContainer& container,
+                           ContainerMemory& memory, StartFailure failure) {
+  if (memory.failure && memory.failure->reason == failure.reason)
+    failure.count = memory.failure->count + 1;
+  failure.image = container.spec.image;
+  const Time now = clock_.steady_now();
+  if (failure.reason == "CreateContainerConfigError") failure.retry_at = now + kConfigRetry;
+  if (failure.reason == "RunContainerError")
+    failure.retry_at = now + doubled(kConfigRetry, failure.count - 1, kLongestStartRetry);
+  const ObjectReference about = reference_of(pod, &container);
+  if (failure.reason == "ErrImagePull") {
+    events_.warning(about, "Failed",
+                    "Failed to pull image \"" + failure.image + "\": " + failure.message);
+    events_.warning(about, "Failed", "Error: ErrImagePull");
+  } else {
+    events_.warning(about, "Failed", "Error: " + failure.message);
+  }
+  memory.failure = std::move(failure);
+}
+
+// A container that cannot start is its own matter: the others go on, so this is no error.
+Result<void> PodWorker::run(const PodView& view, PodMemory& memory, const StartContainer& action) {
+  const PodContainer* container = view.pod.find(action.container);
+  if (container == nullptr) return {};
+  ContainerMemory& own = memory.containers[action.container];
+  if (const auto known = runtime_.check_image(container->spec.image); !known) {
+    fail_start(view.pod, *container, own, {"ErrImagePull", known.error().message, "", {}});
+    return {};
+  }
+  auto spec = container_spec(view.pod, *container, memory.ip.value_or(options_.node_ip));
+  if (!spec) {
+    fail_start(view.pod, *container, own,
+               {"CreateContainerConfigError", spec.error().message, "", {}});
+    return {};
+  }
+  if (needs_command(spec->image) && spec->command.empty() && spec->args.empty()) {
+    fail_start(view.pod, *container, own,
+               {"CreateContainerError",
+                "no command specified: the image coracle/host has no entry point",
+                "",
+                {}});
+    return {};
+  }
+  spec->restart_count = own.restarts + 1;
+  const auto before = view.state(action.container);
+  const auto state = runtime_.start_container(view.pod.pod.meta.uid, *spec);
+  if (!state) {
+    fail_start(view.pod, *container, own, {"RunContainerError", state.error().message, "", {}});
+    return {};
+  }
+  if (before) {
+    own.last_terminated = Object(terminated_state(*before));
+    own.backoff = next_backoff(own.backoff, own.exited_at, clock_.steady_now());
+  }
+  own.restarts = spec->restart_count;
+  own.failure.reset();
+  own.kill.reset();
+  started(view.pod, *container, *state);
+  return {};
+}
+
+void PodWorker::started(const NodePod& pod, const PodContainer& container,
+                        const ContainerState& state) {
+  const ObjectReference about = reference_of(pod, &container);
+  const std::string& name = container.spec.name;
+  events_.normal(about, "Pulled",
+                 "Container image \"" + container.spec.image + "\" already present on machine");
+  events_.normal(about, "Created", "Created container " + name);
+  if (state.message.empty()) {
+    events_.normal(about, "Started", "Started container " + name);
+  } else {
+    events_.warning(about, "Failed", "Error: " + state.message);
+  }
+}
+
+Result<std::vector<Object>> PodWorker::visible_services(const NodePod& pod) {
+  std::vector<Object> out;
+  if (json_bool(pod.spec(), {"enableServiceLinks"}, true))
+    out = TRY(client_.list(resources::kServices, {.ns = pod.pod.meta.ns})).items;
+  auto server = client_.get(resources::kServices, {"default", "kubernetes"});
+  if (server) out.push_back(std::move(*server));
+  if (!server && !is_not_found(server.error())) return server.error();
+  return out;
+}
+
+Result<ContainerSpec> PodWorker::container_spec(const NodePod& pod, const PodContainer& container,
+                                                const Ip& ip) {
+  EnvSources sources;
+  sources.fields = {ip, options_.node_ip};
+  sources.node_name = options_.node_name;
+  sources.services = service_variables(TRY(visible_services(pod)));
+  sources.fetch = [&](const Resource& resource, const std::string& name) {
+    return client_.get(resource, {pod.pod.meta.ns, name});
+  };
+  return compute_container(pod, container, sources);
+}
+
+Result<void> PodWorker::run(const PodView& view, PodMemory& memory, const StopContainer& action) {
+  const auto state = view.state(action.container);
+  if (!state) return {};
+  events_.normal(reference_of(view.pod, view.pod.find(action.container)), "Killing", action.why);
+  memory.containers[action.container].kill =
+      Kill{state->id, clock_.steady_now(), action.grace, std::nullopt};
+  // SIGKILL follows in any case.
+  if (const auto sent = runtime_.signal_container(view.pod.pod.meta.uid, action.container, SIGTERM);
+      !sent)
+    spdlog::warn("pod {}: stopping {}: {}, killing it in {} s", view.pod.pod.meta.uid,
+                 action.container, sent.error().message, action.grace.count());
+  return {};
+}
+
+Result<void> PodWorker::run(const PodView& view, PodMemory& memory, const KillContainer& action) {
+  auto& kill = memory.containers[action.container].kill;
+  if (kill) kill->forced_at = clock_.steady_now();
+  return runtime_.signal_container(view.pod.pod.meta.uid, action.container, SIGKILL);
+}
+
+Result<void> PodWorker::run(const PodView& view, PodMemory& memory, const RemoveSandbox&) {
+  std::vector<ContainerState> ended = container_states(view);
+  TRY(runtime_.remove_sandbox(view.pod.pod.meta.uid));
+  memory.last_containers = std::move(ended);
+  memory.connected = false;
+  return {};
+}
+
+Result<void> PodWorker::run(const PodView& view, PodMemory& memory, const Finish&) {
+  const Meta& meta = view.pod.pod.meta;
+  if (!view.pod.pod.host_network) TRY(network_.del(meta.uid));
+  const auto written = TRY(write_status(view));
+  memory.finished = true;
+  if (!written) return {};
+  const auto removed =
+      client_.remove(resources::kPods, meta.key(), {.grace_period_seconds = 0, .uid = meta.uid});
+  // A conflict is about the uid: this Pod is gone and has a successor.
+  if (removed || is_not_found(removed.error()) || is_conflict(removed.error())) return {};
+  memory.finished = false;
+  return removed.error();
+}
+
+Json PodWorker::status_of(const PodView& view) const {
+  return compute_pod_status(view, {options_.node_ip, format_time(clock_.now())});
+}
+
+Result<std::shared_ptr<const NodePod>> PodWorker::write_status(const PodView& view) {
+  using Written = std::shared_ptr<const NodePod>;
+  auto base = std::make_shared<const NodePod>(view.pod);
+  for (int attempt = 0; attempt < 5; ++attempt) {
+    const PodView fresh{*base, view.sandbox, view.probes, view.memory, view.now};
+    Json status = status_of(fresh);
+    if (status == base->status()) return base;
+    Object next = base->object;
+    next.json()["status"] = std::move(status);
+    auto written = client_.update(resources::kPods, next, "status");
+    if (!written && is_conflict(written.error()))
+      written = client_.get(resources::kPods, base->pod.meta.key());
+    else if (written)
+      return std::make_shared<const NodePod>(TRY(NodePod::decode(*written)));
+    if (!written && is_not_found(written.error())) return Written();
+    if (!written) return written.error();
+    if (written->uid() != view.pod.pod.meta.uid) return Written();
+    base = std::make_shared<const NodePod>(TRY(NodePod::decode(*written)));
+  }
+  return Error{Code::Conflict, "the Pod's status is written by others all the time"};
+}
+
+}  // namespace coracle::pods
