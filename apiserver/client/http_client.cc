@@ -1,0 +1,198 @@
+// Client over HTTPS: short requests on pooled libcurl handles, each with its own kept connection.
+#include <coracle/http_client.h>
+
+#include <mutex>
+#include <nlohmann/json.hpp>
+#include <vector>
+
+#include "http_request.h"
+#include "http_watches.h"
+
+namespace coracle {
+namespace {
+
+constexpr std::size_t kPooledHandles = 8;
+constexpr long kRequestTimeoutMs = 30'000;
+constexpr std::size_t kPageSize = 500;
+constexpr int kListAttempts = 3;  // a continue token may expire under way
+
+class HttpClient : public Client {
+ public:
+  explicit HttpClient(HttpClientOptions options)
+      : options_(std::move(options)), watches_(options_) {}
+
+  Result<Object> get(const Resource& resource, const ObjectKey& key) override {
+    return object(TRY(call("GET", resource_path(resource, key, ""), "", "")));
+  }
+
+  Result<ObjectList> list(const Resource& resource, const ListOptions& options) override {
+    for (int attempt = 1;; ++attempt) {
+      auto pages = list_pages(resource, options);
+      if (pages || !is_expired(pages.error()) || attempt == kListAttempts) return pages;
+    }
+  }
+
+  Result<std::unique_ptr<ClientWatch>> watch(const Resource& resource, const ListOptions& options,
+                                             Revision from) override {
+    return watches_.open(options_.server + resource_path(resource, {options.ns, ""}, "") +
+                         "?watch=1&allowWatchBookmarks=true&resourceVersion=" +
+                         std::to_string(from) + selectors(options));
+  }
+
+  Result<Object> create(const Resource& resource, const Object& o) override {
+    return object(TRY(call("POST", resource_path(resource, {o.ns(), ""}, ""), "application/json",
+                           body_of(resource, o))));
+  }
+
+  Result<Object> update(const Resource& resource, const Object& o,
+                        const std::string& subresource) override {
+    const char* method = subresource == "binding" ? "POST" : "PUT";
+    const std::string body = subresource == "binding" ? o.dump() : body_of(resource, o);
+    return object(
+        TRY(call(method, resource_path(resource, o.key(), subresource), "application/json", body)));
+  }
+
+  Result<Object> patch(const Resource& resource, const ObjectKey& key, PatchType type,
+                       const Json& patch, const std::string& subresource) override {
+    const char* content = type == PatchType::JsonMerge   ? "application/merge-patch+json"
+                          : type == PatchType::JsonPatch ? "application/json-patch+json"
+                                                         : "application/strategic-merge-patch+json";
+    return object(TRY(call("PATCH", resource_path(resource, key, subresource), content,
+                           patch.dump(-1, ' ', false, Json::error_handler_t::replace))));
+  }
+
+  Result<void> remove(const Resource& resource, const ObjectKey& key,
+                      const DeleteOptions& options) override {
+    Json body = {{"kind", "DeleteOptions"}, {"apiVersion", "v1"}};
+    if (options.grace_period_seconds) body["gracePeriodSeconds"] = *options.grace_period_seconds;
+    if (!options.uid.empty()) body["preconditions"]["uid"] = options.uid;
+    if (options.revision != 0)
+      body["preconditions"]["resourceVersion"] = std::to_string(options.revision);
+    if (!options.propagation_policy.empty()) body["propagationPolicy"] = options.propagation_policy;
+    TRY(call("DELETE", resource_path(resource, key, ""), "application/json", body.dump()));
+    return {};
+  }
+
+ private:
+  // The server wants kind and apiVersion in a body.
+  static std::string body_of(const Resource& resource, const Object& o) {
+    if (!o.kind().empty() && !o.api_version().empty()) return o.dump();
+    Object named = o;
+    named.json()["kind"] = resource.kind;
+    named.json()["apiVersion"] = resource.api_version();
+    return named.dump();
+  }
+
+  static std::string selectors(const ListOptions& options) {
+    std::string out;
+    if (!options.label_selector.empty())
+      out += "&labelSelector=" + url_escape(options.label_selector);
+    if (!options.field_selector.empty())
+      out += "&fieldSelector=" + url_escape(options.field_selector);
+    return out;
+  }
+
+  static Result<Object> object(const std::string& body) {
+    auto parsed = Object::parse(body);
+    if (!parsed) return Error{Code::Internal, "the server's answer: " + parsed.error().message};
+    return parsed;
+  }
+
+  Result<ObjectList> list_pages(const Resource& resource, const ListOptions& options) {
+    ObjectList out;
+    std::string token;
+    do {
+      std::string path = resource_path(resource, {options.ns, ""}, "") +
+                         "?limit=" + std::to_string(kPageSize) + selectors(options);
+      if (!token.empty()) path += "&continue=" + url_escape(token);
+      const Object page = TRY(object(TRY(call("GET", path, "", ""))));
+      out.revision = page.revision();
+      token = json_string(page.json(), {"metadata", "continue"});
+      const Json* items = json_find(page.json(), {"items"});
+      if (items == nullptr || !items->is_array()) break;
+      for (const Json& item : *items) out.items.emplace_back(item);
+    } while (!token.empty());
+    return out;
+  }
+
+  Result<std::string> call(const char* method, const std::string& path,
+                           const std::string& content_type, const std::string& body) {
+    CurlHandle handle = take_handle();
+    CURL* h = handle.get();
+    const CurlHeaders headers = request_headers(options_, content_type);
+    std::string answer;
+    char problem[CURL_ERROR_SIZE] = {};
+    const std::string url = options_.server + path;
+    curl_easy_setopt(h, CURLOPT_URL, url.c_str());
+    curl_easy_setopt(h, CURLOPT_CUSTOMREQUEST, method);
+    curl_easy_setopt(h, CURLOPT_HTTPHEADER, headers.get());
+    curl_easy_setopt(h, CURLOPT_ERRORBUFFER, problem);
+    curl_easy_setopt(h, CURLOPT_TIMEOUT_MS, kRequestTimeoutMs);
+    curl_easy_setopt(h, CURLOPT_WRITEDATA, &answer);
+    curl_easy_setopt(h, CURLOPT_WRITEFUNCTION, &HttpClient::on_data);
+    if (!content_type.empty()) {
+      curl_easy_setopt(h, CURLOPT_POSTFIELDS, body.data());
+      curl_easy_setopt(h, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(body.size()));
+    }
+    const CURLcode code = curl_easy_perform(h);
+    long status = 0;
+    curl_easy_getinfo(h, CURLINFO_RESPONSE_CODE, &status);
+    curl_easy_reset(h);  // keeps the connection
+    if (code != CURLE_OK) return error_from_curl(code, problem);
+    give_back(std::move(handle));
+    if (status < 200 || status > 299) return error_from_status(answer, status);
+    return answer;
+  }
+
+  static std::size_t on_data(char* data, std::size_t size, std::size_t count, void* answer) {
+    static_cast<std::string*>(answer)->append(data, size * count);
+    return size * count;
+  }
+
+  CurlHandle take_handle() {
+    CurlHandle handle;
+    {
+      const std::lock_guard lock(mutex_);
+      if (!idle_.empty()) {
+        handle = std::move(idle_.back());
+        idle_.pop_back();
+      }
+    }
+    if (handle == nullptr) handle.reset(curl_easy_init());
+    apply_credentials(handle.get(), options_);
+    return handle;
+  }
+  void give_back(CurlHandle handle) {
+    const std::lock_guard lock(mutex_);
+    if (idle_.size() < kPooledHandles) idle_.push_back(std::move(handle));
+  }
+
+  const HttpClientOptions options_;
+  HttpWatches watches_;
+  std::mutex mutex_;
+  std::vector<CurlHandle> idle_;
+};
+
+bool looks_like_pem(const std::string& text) {
+  return text.find("-----BEGIN ") != std::string::npos;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Client>> make_http_client(const HttpClientOptions& options) {
+  static const CURLcode started = curl_global_init(CURL_GLOBAL_DEFAULT);
+  if (started != CURLE_OK) return Error{Code::Internal, "libcurl did not start"};
+  HttpClientOptions o = options;
+  while (!o.server.empty() && o.server.back() == '/') o.server.pop_back();
+  if (o.server.compare(0, 8, "https://") != 0 || o.server.size() == 8)
+    return Error{Code::BadRequest, "\"" + options.server + "\" is no https:// address"};
+  if (!looks_like_pem(o.ca_pem))
+    return Error{Code::BadRequest, "the authority's certificate is no PEM text"};
+  if (!o.client_cert_pem.empty() && !looks_like_pem(o.client_cert_pem))
+    return Error{Code::BadRequest, "the client certificate is no PEM text"};
+  if (!o.client_key_pem.empty() && !looks_like_pem(o.client_key_pem))
+    return Error{Code::BadRequest, "the client key is no PEM text"};
+  return std::unique_ptr<Client>(std::make_unique<HttpClient>(std::move(o)));
+}
+
+}  // namespace coracle

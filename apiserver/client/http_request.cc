@@ -1,0 +1,143 @@
+#include "http_request.h"
+
+#include <nlohmann/json.hpp>
+#include <utility>
+
+namespace coracle {
+namespace {
+
+constexpr std::pair<const char*, Code> kReasons[] = {
+    {"BadRequest", Code::BadRequest},
+    {"Unauthorized", Code::Unauthorized},
+    {"Forbidden", Code::Forbidden},
+    {"NotFound", Code::NotFound},
+    {"MethodNotAllowed", Code::MethodNotAllowed},
+    {"NotAcceptable", Code::NotAcceptable},
+    {"AlreadyExists", Code::AlreadyExists},
+    {"Conflict", Code::Conflict},
+    {"Expired", Code::Expired},
+    {"Gone", Code::Expired},
+    {"RequestEntityTooLarge", Code::TooLarge},
+    {"UnsupportedMediaType", Code::UnsupportedMediaType},
+    {"Invalid", Code::Invalid},
+    {"TooManyRequests", Code::TooManyRequests},
+    {"InternalError", Code::Internal},
+    {"ServiceUnavailable", Code::Unavailable},
+    {"Timeout", Code::Timeout},
+    {"ServerTimeout", Code::Timeout},
+};
+
+Code code_of(const std::string& reason, long http_status) {
+  for (const auto& [name, code] : kReasons)
+    if (reason == name) return code;
+  switch (http_status) {
+    case 400:
+      return Code::BadRequest;
+    case 401:
+      return Code::Unauthorized;
+    case 403:
+      return Code::Forbidden;
+    case 404:
+      return Code::NotFound;
+    case 409:
+      return Code::Conflict;
+    case 410:
+      return Code::Expired;
+    case 429:
+      return Code::TooManyRequests;
+    case 503:
+      return Code::Unavailable;
+    default:
+      return Code::Internal;
+  }
+}
+
+void set_blob(CURL* handle, CURLoption option, const std::string& pem) {
+  if (pem.empty()) return;
+  curl_blob blob{};
+  // libcurl only reads it.
+  blob.data = const_cast<char*>(pem.data());  // NOLINT(cppcoreguidelines-pro-type-const-cast)
+  blob.len = pem.size();
+  blob.flags = CURL_BLOB_NOCOPY;
+  curl_easy_setopt(handle, option, &blob);
+}
+
+}  // namespace
+
+void apply_credentials(CURL* handle, const HttpClientOptions& options) {
+  set_blob(handle, CURLOPT_CAINFO_BLOB, options.ca_pem);
+  set_blob(handle, CURLOPT_SSLCERT_BLOB, options.client_cert_pem);
+  set_blob(handle, CURLOPT_SSLKEY_BLOB, options.client_key_pem);
+  curl_easy_setopt(handle, CURLOPT_SSLCERTTYPE, "PEM");
+  curl_easy_setopt(handle, CURLOPT_SSLKEYTYPE, "PEM");
+  curl_easy_setopt(handle, CURLOPT_PROTOCOLS_STR, "https");
+  curl_easy_setopt(handle, CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1);
+  curl_easy_setopt(handle, CURLOPT_NOSIGNAL, 1L);
+  curl_easy_setopt(handle, CURLOPT_NOPROXY, "*");
+  curl_easy_setopt(handle, CURLOPT_TCP_KEEPALIVE, 1L);
+  curl_easy_setopt(handle, CURLOPT_CONNECTTIMEOUT_MS, 5'000L);
+}
+
+CurlHeaders request_headers(const HttpClientOptions& options, const std::string& content_type) {
+  curl_slist* list = curl_slist_append(nullptr, "Accept: application/json");
+  list = curl_slist_append(list, "Expect:");  // no round trip before a body
+  if (!content_type.empty())
+    list = curl_slist_append(list, ("Content-Type: " + content_type).c_str());
+  if (options.client_cert_pem.empty() && !options.token.empty())
+    list = curl_slist_append(list, ("Authorization: Bearer " + options.token).c_str());
+  return CurlHeaders(list);
+}
+
+std::string url_escape(const std::string& text) {
+  constexpr char kHex[] = "0123456789ABCDEF";
+  std::string out;
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                       c == '-' || c == '_' || c == '.' || c == '~';
+    if (plain) {
+      out += c;
+    } else {
+      out += '%';
+      out += kHex[byte >> 4U];
+      out += kHex[byte & 15U];
+    }
+  }
+  return out;
+}
+
+std::string resource_path(const Resource& resource, const ObjectKey& key,
+                          const std::string& subresource) {
+  std::string out = resource.group.empty() ? "/api/" : "/apis/" + resource.group + "/";
+  out += resource.version;
+  if (resource.namespaced && !key.ns.empty()) out += "/namespaces/" + url_escape(key.ns);
+  out += "/" + resource.plural;
+  if (!key.name.empty()) out += "/" + url_escape(key.name);
+  if (!subresource.empty()) out += "/" + subresource;
+  return out;
+}
+
+Error error_from_status(const std::string& body, long http_status) {
+  const Json status = Json::parse(body, nullptr, false);
+  Error out;
+  out.code = code_of(json_string(status, {"reason"}), http_status);
+  out.message = json_string(status, {"message"});
+  if (out.message.empty())
+    out.message = "the server answered " + std::to_string(http_status) + ": " + body.substr(0, 200);
+  const Json* causes = json_find(status, {"details", "causes"});
+  if (causes != nullptr && causes->is_array())
+    for (const Json& c : *causes)
+      out.causes.push_back(
+          {json_string(c, {"reason"}), json_string(c, {"message"}), json_string(c, {"field"})});
+  out.retry_after_seconds = static_cast<int>(json_int(status, {"details", "retryAfterSeconds"}));
+  return out;
+}
+
+Error error_from_curl(CURLcode code, const char* detail) {
+  const bool said = detail != nullptr && detail[0] != '\0';
+  const Code kind = code == CURLE_OPERATION_TIMEDOUT ? Code::Timeout : Code::Unavailable;
+  return {kind,
+          std::string("talking to the server: ") + (said ? detail : curl_easy_strerror(code))};
+}
+
+}  // namespace coracle

@@ -1,0 +1,35 @@
+// One request as libcurl sees it: address, credentials, and how an answer becomes a Result.
+#pragma once
+
+#include <coracle/http_client.h>
+#include <coracle/object.h>
+#include <curl/curl.h>
+
+#include <memory>
+#include <string>
+
+namespace coracle {
+
+struct CurlFree {
+  void operator()(CURL* handle) const { curl_easy_cleanup(handle); }
+};
+using CurlHandle = std::unique_ptr<CURL, CurlFree>;
+struct SlistFree {
+  void operator()(curl_slist* list) const { curl_slist_free_all(list); }
+};
+using CurlHeaders = std::unique_ptr<curl_slist, SlistFree>;
+
+// Server, pinned authority and credentials on a handle. `options` must outlive its use.
+void apply_credentials(CURL* handle, const HttpClientOptions& options);
+CurlHeaders request_headers(const HttpClientOptions& options, const std::string& content_type);
+
+// "/api/v1/namespaces/x/pods/y/status". Empty name: the collection.
+std::string resource_path(const Resource& resource, const ObjectKey& key,
+                          const std::string& subresource);
+std::string url_escape(const std::string& text);
+
+// A Status document as an Error; `http_status` decides when the body is none.
+Error error_from_status(const std::string& body, long http_status);
+Error error_from_curl(CURLcode code, const char* detail);
+
+}  // namespace coracle

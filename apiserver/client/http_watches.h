@@ -1,0 +1,30 @@
+// All watches of a client: one libcurl multi handle, one thread.
+#pragma once
+
+#include <coracle/client.h>
+#include <coracle/http_client.h>
+#include <curl/curl.h>
+
+#include <memory>
+#include <string>
+
+namespace coracle {
+
+class HttpWatches {
+ public:
+  // `options` must outlive it.
+  explicit HttpWatches(const HttpClientOptions& options);
+  ~HttpWatches();  // every watch must be gone
+  HttpWatches(const HttpWatches&) = delete;
+  HttpWatches& operator=(const HttpWatches&) = delete;
+  // Starts at once; errors of the connection come from next().
+  std::unique_ptr<ClientWatch> open(const std::string& url);
+
+ private:
+  class Loop;
+  class Stream;
+  class Watch;
+  std::shared_ptr<Loop> loop_;
+};
+
+}  // namespace coracle
