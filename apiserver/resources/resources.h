@@ -6,7 +6,7 @@
 
 #include <vector>
 
-#include "registry.h"
+#include "../registry.h"
 
 namespace coracle {
 
