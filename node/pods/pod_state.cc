@@ -53,7 +53,7 @@ void seed_container(PodMemory& memory, const Json& status, const SandboxState* s
     return;  // never started
   const ContainerState known = state_of_status(status);
   ContainerMemory& container = memory.containers[name];
-  container.restarts = known.restart_count;
+  container.restarts = std::max(container.restarts, known.restart_count);
   if (sandbox == nullptr) memory.last_containers.push_back(known);
   const ContainerState* now = sandbox ? find_state(sandbox->containers, name) : nullptr;
   const bool same = now != nullptr && now->id == known.id;
