@@ -1,0 +1,53 @@
+// The subcommands of the executable. Wiring, signals and exit codes; no logic. Each returns an exit
+// code.
+#pragma once
+
+#include <coracle/agent.h>
+#include <coracle/net.h>
+#include <coracle/result.h>
+
+#include <string>
+#include <vector>
+
+namespace coracle {
+
+struct ServerFlags {
+  std::string data_dir, node_name, node_ip, bind_address = "::";
+  int secure_port = 6443;
+  std::string pod_cidr = "10.42.0.0/16", service_cidr = "10.96.0.0/16";
+  std::string cluster_domain = "cluster.local", cluster_dns = "10.96.0.10";
+  std::string proxy_mode = "iptables", backend = "vxlan", runtime = "process";
+  bool no_agent = false;
+};
+int run_server(const ServerFlags& flags);
+
+struct LabFlags {
+  std::string name = "lab";
+  int nodes = 1;
+};
+int lab_up(const LabFlags& flags);
+int lab_down(const LabFlags& flags);
+int lab_status(const LabFlags& flags);
+int lab_kubeconfig(const LabFlags& flags);
+int lab_url(const LabFlags& flags, const std::string& ns, const std::string& service);
+int lab_exec_command(const LabFlags& flags, const std::string& node, const std::string& pod,
+                     const std::vector<std::string>& argv);
+
+int print_status(const std::string& data_dir);
+int print_url(const std::string& data_dir, const std::string& ns, const std::string& service);
+int uninstall(const ServerFlags& flags);
+
+// Where lab node NODE keeps its data.
+std::string lab_data_dir(const std::string& lab, const std::string& node);
+// "coracle: <message>" on stderr; returns 1.
+int fail(const Error& error);
+// A client with the admin credentials under a server's data directory.
+Result<std::unique_ptr<Client>> admin_client(const std::string& data_dir);
+// The URLs of a Service's node ports, as `minikube service --url` prints them.
+Result<std::vector<std::string>> service_urls(Client& client, const ObjectKey& service);
+
+// systemd's readiness protocol: sends to $NOTIFY_SOCKET, and does nothing when it is unset. See
+// sd_notify(3).
+void notify(const std::string& state);
+
+}  // namespace coracle

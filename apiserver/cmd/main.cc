@@ -1,0 +1,121 @@
+// Entry point: a Pod's supervisor or echo server when called as one, else the command line.
+#include <coracle/echo.h>
+#include <coracle/supervisor.h>
+
+#include <CLI/CLI.hpp>
+#include <cstring>
+#include <iostream>
+
+#include "commands.h"
+
+namespace coracle {
+namespace {
+
+void add_server_options(CLI::App& app, ServerFlags& flags) {
+  app.add_option("--data-dir", flags.data_dir, "where everything is kept")->required();
+  app.add_option("--node-name", flags.node_name, "this node's name (default: the host name)");
+  app.add_option("--node-ip", flags.node_ip,
+                 "this node's address (default: that of the default route)");
+  app.add_option("--bind-address", flags.bind_address, "address the API is served on")
+      ->capture_default_str();
+  app.add_option("--secure-port", flags.secure_port, "port the API is served on")
+      ->check(CLI::Range(1, 65535))
+      ->capture_default_str();
+  app.add_option("--pod-cidr,--pod-network-cidr", flags.pod_cidr, "addresses of Pods")
+      ->capture_default_str();
+  app.add_option("--service-cidr", flags.service_cidr, "virtual addresses of Services")
+      ->capture_default_str();
+  app.add_option("--cluster-domain", flags.cluster_domain, "DNS zone of the cluster")
+      ->capture_default_str();
+  app.add_option("--cluster-dns", flags.cluster_dns, "address of the cluster DNS")
+      ->capture_default_str();
+  app.add_option("--proxy-mode", flags.proxy_mode, "how Service rules are made: iptables")
+      ->capture_default_str();
+  app.add_option("--backend", flags.backend, "how nodes reach each other's Pods: vxlan")
+      ->capture_default_str();
+  app.add_option("--runtime", flags.runtime, "what runs containers: process")
+      ->capture_default_str();
+  app.add_flag("--no-agent", flags.no_agent,
+               "serve the API and run the controllers, but be no node");
+}
+
+// The lab's subcommands share --name and the position of their result.
+void add_lab(CLI::App& app, LabFlags& flags, int& result) {
+  auto* lab = app.add_subcommand("lab", "a cluster of network namespaces on this machine");
+  lab->require_subcommand(1);
+  auto add = [&](const char* name, const char* what) {
+    auto* command = lab->add_subcommand(name, what);
+    command->add_option("--name", flags.name, "the lab's name")->capture_default_str();
+    return command;
+  };
+  auto* up = add("up", "start a lab, or what is missing of it");
+  up->add_option("--nodes", flags.nodes, "how many nodes")->capture_default_str();
+  up->callback([&] { result = lab_up(flags); });
+  add("down", "stop a lab and leave nothing behind")->callback([&] { result = lab_down(flags); });
+  add("status", "the lab's nodes and their processes")->callback([&] {
+    result = lab_status(flags);
+  });
+  add("kubeconfig", "print the path of the kubeconfig")->callback([&] {
+    result = lab_kubeconfig(flags);
+  });
+
+  static std::string ns = "default", service, node,
+                     pod;  // outlive this function: the callbacks refer to them
+  static std::vector<std::string> argv;
+  auto* url = add("url", "print the URLs of a Service");
+  url->add_option("SERVICE", service)->required();
+  url->add_option("-n,--namespace", ns)->capture_default_str();
+  url->callback([&] { result = lab_url(flags, ns, service); });
+  auto* exec = add("exec", "run a command on a node, or in a Pod of it");
+  exec->add_option("NODE", node)->required();
+  exec->add_option("--pod", pod, "NAMESPACE/NAME");
+  exec->add_option("COMMAND", argv)->required();
+  exec->positionals_at_end();
+  exec->callback([&] { result = lab_exec_command(flags, node, pod, argv); });
+}
+
+int run(int argc, char** argv) {
+  CLI::App app("Coracle: a Kubernetes network in one binary", "coracle");
+  app.require_subcommand(1);
+  int result = 0;
+  ServerFlags flags;
+  auto* server =
+      app.add_subcommand("server", "API server, controllers and node agent in one process");
+  add_server_options(*server, flags);
+  server->callback([&] { result = run_server(flags); });
+  LabFlags lab;
+  add_lab(app, lab, result);
+
+  std::string data_dir = "/var/lib/coracle", ns = "default", service;
+  auto* status = app.add_subcommand("status", "nodes, Pods and Services at a glance");
+  status->add_option("--data-dir", data_dir)->capture_default_str();
+  status->callback([&] { result = print_status(data_dir); });
+  auto* url = app.add_subcommand("url", "print the URLs of a Service");
+  url->add_option("SERVICE", service)->required();
+  url->add_option("-n,--namespace", ns)->capture_default_str();
+  url->add_option("--data-dir", data_dir)->capture_default_str();
+  url->callback([&] { result = print_url(data_dir, ns, service); });
+  auto* remove =
+      app.add_subcommand("uninstall", "remove Pods, links, rules and files of this node");
+  remove->add_option("--data-dir", flags.data_dir)->required();
+  remove->callback([&] { result = uninstall(flags); });
+  int port = 8080;
+  auto* echo = app.add_subcommand("echo", "the echo server of the image coracle/echo");
+  echo->add_option("--port", port, "TCP and UDP port")->capture_default_str();
+  echo->callback([&] { result = echo_main({static_cast<Port>(port)}); });
+  app.add_subcommand("version", "print the version")->callback([] {
+    std::cout << "coracle " << CORACLE_VERSION << "\n";
+  });
+
+  CLI11_PARSE(app, argc, argv);
+  return result;
+}
+
+}  // namespace
+}  // namespace coracle
+
+int main(int argc, char** argv) {
+  // Before any library is set up: supervisors are many and must stay small.
+  if (coracle::is_supervisor(argc, argv)) return coracle::supervisor_main(argc, argv);
+  return coracle::run(argc, argv);
+}

@@ -1,0 +1,166 @@
+// `coracle server`: builds the pieces in order, waits for a signal, takes them down in reverse.
+#include <apiserver/api_server.h>
+#include <apiserver/bootstrap.h>
+#include <apiserver/local_client.h>
+#include <apiserver/registry.h>
+#include <apiserver/resources/resources.h>
+#include <coracle/controllers.h>
+#include <coracle/stores.h>
+#include <signal.h>
+#include <spdlog/spdlog.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <filesystem>
+
+#include "commands.h"
+
+namespace coracle {
+namespace {
+
+struct Settings {
+  std::string data_dir, node_name;
+  Ip node_ip, cluster_dns;
+  Cidr pod_cidr, service_cidr;
+};
+
+std::string host_name() {
+  char buffer[256] = {};
+  (void)gethostname(buffer, sizeof(buffer) - 1);
+  return buffer;
+}
+
+Error bad_flag(const std::string& what) {
+  return {Code::BadRequest, what};
+}
+
+Result<Settings> parse_flags(const ServerFlags& flags) {
+  Settings out;
+  std::error_code ignored;
+  out.data_dir = std::filesystem::absolute(flags.data_dir, ignored).lexically_normal();
+  if (out.data_dir.size() > 1 && out.data_dir.back() == '/') out.data_dir.pop_back();
+  out.node_name = flags.node_name.empty() ? host_name() : flags.node_name;
+  if (flags.node_ip.empty()) {
+    out.node_ip = TRY(detect_node_ip());
+  } else {
+    auto ip = Ip::parse(flags.node_ip);
+    if (!ip) return ip.error().context("--node-ip");
+    out.node_ip = *ip;
+  }
+  const auto pods = Cidr::parse(flags.pod_cidr);
+  if (!pods) return pods.error().context("--pod-cidr");
+  const auto services = Cidr::parse(flags.service_cidr);
+  if (!services) return services.error().context("--service-cidr");
+  const auto dns = Ip::parse(flags.cluster_dns);
+  if (!dns) return dns.error().context("--cluster-dns");
+  if (pods->overlaps(*services))
+    return bad_flag("--pod-cidr " + flags.pod_cidr + " overlaps --service-cidr " +
+                    flags.service_cidr);
+  if (!services->contains(*dns))
+    return bad_flag("--cluster-dns " + flags.cluster_dns + " is not in --service-cidr " +
+                    flags.service_cidr);
+  if (!pods->ip.is_v4() || pods->prefix > 24)
+    return bad_flag("--pod-cidr: an IPv4 range of /24 or larger is needed, each node gets a /24");
+  if (!services->ip.is_v4() || services->prefix > 28)
+    return bad_flag("--service-cidr: an IPv4 range of /28 or larger is needed");
+  if (flags.proxy_mode != "iptables")
+    return bad_flag("--proxy-mode " + flags.proxy_mode + " is not built; these work: iptables");
+  if (flags.runtime != "process")
+    return bad_flag("--runtime " + flags.runtime + " is not built; these work: process");
+  if (flags.backend != "vxlan")
+    return bad_flag("--backend " + flags.backend +
+                    " is not built; these work: vxlan (one node needs no overlay)");
+  out.pod_cidr = *pods;
+  out.service_cidr = *services;
+  out.cluster_dns = *dns;
+  return out;
+}
+
+Result<void> make_data_dir(const std::string& path) {
+  std::error_code error;
+  std::filesystem::create_directories(path, error);
+  if (error) return Error{Code::Internal, "creating " + path + ": " + error.message()};
+  if (chmod(path.c_str(), 0700) != 0) return Error::from_errno(errno, "chmod " + path);
+  return {};
+}
+
+Result<void> serve(const ServerFlags& flags, const Settings& settings, const sigset_t& signals) {
+  const Clock& clock = system_clock();
+  TRY(make_data_dir(settings.data_dir));
+  auto store = TRY(open_sqlite_store(
+      {.path = settings.data_dir + "/coracle.db", .decorate = stamp_resource_version}));
+  ResourceOptions kinds{};
+  kinds.service_cidr = settings.service_cidr;
+  kinds.cluster_dns = settings.cluster_dns;
+  auto registry = TRY(Registry::create({*store, clock, all_kinds(kinds)}));
+  BootstrapOptions boot{};
+  boot.server_address = settings.node_ip;
+  boot.server_port = static_cast<Port>(flags.secure_port);
+  boot.service_cidr = settings.service_cidr;
+  TRY(bootstrap(*registry, boot));
+
+  ApiServerOptions api{*registry, clock};
+  api.bind_address = flags.bind_address;
+  api.port = flags.secure_port;
+  api.data_dir = settings.data_dir;
+  api.addresses = {settings.node_ip};
+  api.cluster_domain = flags.cluster_domain;
+  api.kubernetes_service_ip = settings.service_cidr.network().plus(1);
+  auto server = TRY(ApiServer::create(api));
+  LocalClient client(*registry, clock);
+  auto controllers = TRY(Controllers::create(client, clock, {.pod_cidr = settings.pod_cidr}));
+  controllers->start();
+  std::unique_ptr<Agent> agent;
+  if (!flags.no_agent) {
+    agent = TRY(Agent::create(client, clock,
+                              {.node_name = settings.node_name,
+                               .node_ip = settings.node_ip,
+                               .data_dir = settings.data_dir,
+                               .pod_cidr = settings.pod_cidr,
+                               .cluster_domain = flags.cluster_domain,
+                               .cluster_dns = settings.cluster_dns,
+                               .proxy_mode = flags.proxy_mode,
+                               .runtime = flags.runtime,
+                               .version = "v" CORACLE_VERSION}));
+  }
+  server->set_ready(true);
+  spdlog::info("serving the API on port {}, kubeconfig {}", server->port(),
+               server->kubeconfig_path());
+  if (agent && !agent->wait_ready(clock.steady_now() + std::chrono::seconds(30)))
+    spdlog::warn("node {} is not ready after 30 s, going on", settings.node_name);
+  notify("READY=1");
+  int signal = 0;
+  sigwait(&signals, &signal);
+  notify("STOPPING=1");
+  spdlog::info("{}: stopping; Pods and rules stay up", signal == SIGINT ? "SIGINT" : "SIGTERM");
+  if (agent) agent->stop();
+  controllers->stop();
+  server->stop();
+  return {};
+}
+
+}  // namespace
+
+int run_server(const ServerFlags& flags) {
+  std::signal(
+      SIGPIPE,
+      SIG_IGN);  // NOLINT(bugprone-signal-handler,cert-err33-c): writes report EPIPE instead
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGINT);
+  sigaddset(&signals, SIGTERM);
+  pthread_sigmask(SIG_BLOCK, &signals,
+                  nullptr);  // inherited by every thread; main takes them with sigwait
+  const auto settings = parse_flags(flags);
+  if (!settings) return fail(settings.error());
+  const auto served = serve(flags, *settings, signals);
+  return served ? 0 : fail(served.error());
+}
+
+int fail(const Error& error) {
+  std::fprintf(stderr, "coracle: %s\n", error.message.c_str());
+  return 1;
+}
+
+}  // namespace coracle

@@ -1,0 +1,24 @@
+// The file system a container sees: an overlay of the host's files whose upper layer is in memory
+// and vanishes with it, and fresh /proc, /sys, /dev, /run and /tmp. Works in the calling process's
+// own mount namespace; nothing of it is visible outside.
+//
+// The upper layer lies on a tmpfs: the data directory cannot hold it, as overlayfs refuses an upper
+// layer inside its lower one ("/").
+#pragma once
+
+#include <coracle/result.h>
+
+#include <string>
+#include <vector>
+
+namespace coracle::runtime {
+
+// Single-threaded caller with a fresh mount and pid namespace, being pid 1 of the latter. On
+// return its root is the container's. `sandbox_dir` holds etc/ and an empty directory mnt/;
+// `hidden` paths are absent or empty inside.
+Result<void> enter_rootfs(int sandbox_dir, const std::vector<std::string>& hidden);
+
+// Never visible in a Pod.
+std::vector<std::string> always_hidden();
+
+}  // namespace coracle::runtime

@@ -1,0 +1,340 @@
+// The supervisor of one Pod: owns its namespaces and its containers' processes, writes down what
+// becomes of them, and outlives the agent. One thread, few kilobytes: everything it needs is handed
+// to it as descriptors, see process_runtime.cc.
+//
+// Orders come over a Unix socket of sequenced packets, one answer each: "" for success, else the
+// error's text.
+//   start NAME N    starts containers/NAME/N.spec
+//   signal NAME S   signal S to the container's first process
+//   quit            kills everything and ends
+//   watch           this connection gets a packet "changed" whenever a container ends
+#include <coracle/echo.h>
+#include <coracle/supervisor.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <list>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "runtime/container_log.h"
+#include "runtime/container_process.h"
+#include "runtime/sandbox_files.h"
+#include "runtime/supervisor_fds.h"
+
+namespace coracle {
+namespace runtime {
+namespace {
+
+constexpr std::size_t kReadSize = 32U * 1024;
+constexpr std::size_t kMaxConnections = 16;
+
+struct Running {
+  ContainerState state;
+  StartedProcess process;
+  ContainerLog log;
+  bool killed = false;
+};
+
+class Supervisor {
+ public:
+  Result<void> set_up();
+  int run();
+
+ private:
+  Result<void> take_lock();
+  void watch_fd(int fd);
+  void accept_connection();
+  void serve(int fd);
+  std::string obey(int fd, const std::string& order);
+  std::string start(const std::string& name, const std::string& number);
+  std::string signal_one(const std::string& name, int signal);
+  void read_output(int fd);
+  bool drain(Running& running, int stream);
+  void reap();
+  void ended(std::list<Running>::iterator it, int status);
+  void quit();
+  void drop(int fd);
+  void tell_watchers();
+  std::list<Running>::iterator find(const std::string& name);
+  void record(const ContainerState& state);
+
+  Fd epoll_, signals_;
+  std::list<Running> running_;
+  std::vector<int> connections_, watchers_;
+  bool quitting_ = false;
+};
+
+Result<void> Supervisor::take_lock() {
+  const int fd = openat(kSandboxDirFd, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+  struct flock lock = {};
+  lock.l_type = F_WRLCK;
+  lock.l_whence = SEEK_SET;
+  if (fd < 0 || fcntl(fd, F_SETLK, &lock) != 0)  // stays open, and so held, for life
+    return Error{Code::AlreadyExists, "the Pod has a supervisor"};
+  return {};
+}
+
+Result<void> Supervisor::set_up() {
+  for (const int fd : {kListenFd, kSandboxDirFd, kExecutableFd, kReadyFd})
+    (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
+  TRY(take_lock());
+  const SandboxSpec spec = TRY(decode_sandbox(TRY(read_file(kSandboxDirFd, "sandbox"))));
+  const int network = spec.host_network ? 0 : CLONE_NEWNET;
+  if (unshare(CLONE_NEWUTS | CLONE_NEWIPC | network) != 0)
+    return Error::from_errno(errno, "new namespaces");
+  if (sethostname(spec.hostname.data(), spec.hostname.size()) != 0)
+    return Error::from_errno(errno, "host name " + spec.hostname);
+  sigset_t mask;
+  sigemptyset(&mask);
+  sigaddset(&mask, SIGCHLD);
+  sigaddset(&mask, SIGTERM);
+  sigprocmask(SIG_SETMASK, &mask, nullptr);
+  (void)signal(SIGPIPE, SIG_IGN);  // NOLINT(bugprone-signal-handler)
+  signals_ = Fd(signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK));
+  epoll_ = Fd(epoll_create1(EPOLL_CLOEXEC));
+  if (!signals_.valid() || !epoll_.valid()) return Error::from_errno(errno, "event loop");
+  watch_fd(signals_.get());
+  watch_fd(kListenFd);
+  return {};
+}
+
+void Supervisor::watch_fd(int fd) {
+  epoll_event event = {};
+  event.events = EPOLLIN;
+  event.data.fd = fd;
+  (void)epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event);
+}
+
+int Supervisor::run() {
+  while (!quitting_) {
+    epoll_event events[16];
+    const int count = epoll_wait(epoll_.get(), events, 16, -1);
+    if (count < 0 && errno != EINTR) return 1;
+    for (int i = 0; i < count && !quitting_; ++i) {
+      const int fd = events[i].data.fd;
+      if (fd == signals_.get()) {
+        reap();
+      } else if (fd == kListenFd) {
+        accept_connection();
+      } else if (std::find(connections_.begin(), connections_.end(), fd) != connections_.end()) {
+        serve(fd);
+      } else {
+        read_output(fd);
+      }
+    }
+  }
+  return 0;
+}
+
+void Supervisor::accept_connection() {
+  const int fd = accept4(kListenFd, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
+  if (fd < 0) return;
+  if (connections_.size() >= kMaxConnections) {
+    close(fd);
+    return;
+  }
+  connections_.push_back(fd);
+  watch_fd(fd);
+}
+
+void Supervisor::drop(int fd) {
+  std::erase(connections_, fd);
+  std::erase(watchers_, fd);
+  close(fd);
+}
+
+void Supervisor::serve(int fd) {
+  char buffer[1024];
+  const ssize_t size = recv(fd, buffer, sizeof(buffer), 0);
+  if (size < 0 && (errno == EAGAIN || errno == EINTR)) return;
+  if (size <= 0) return drop(fd);
+  const std::string answer = obey(fd, std::string(buffer, static_cast<std::size_t>(size)));
+  (void)send(fd, answer.c_str(), answer.size() + 1, MSG_NOSIGNAL);  // with its NUL: never empty
+}
+
+std::string Supervisor::obey(int fd, const std::string& order) {
+  std::vector<std::string> words;
+  for (std::size_t begin = 0; begin <= order.size();) {
+    const std::size_t end = std::min(order.find(' ', begin), order.size());
+    words.push_back(order.substr(begin, end - begin));
+    begin = end + 1;
+  }
+  if (words[0] == "start" && words.size() == 3) return start(words[1], words[2]);
+  if (words[0] == "signal" && words.size() == 3)
+    return signal_one(words[1], std::atoi(words[2].c_str()));  // NOLINT(cert-err34-c): 0 is none
+  if (words[0] == "watch") {
+    watchers_.push_back(fd);
+    return "";
+  }
+  if (words[0] == "quit") {
+    quit();
+    return "";
+  }
+  return "unknown order " + words[0];
+}
+
+std::list<Running>::iterator Supervisor::find(const std::string& name) {
+  return std::find_if(running_.begin(), running_.end(),
+                      [&](const Running& r) { return r.state.name == name; });
+}
+
+void Supervisor::record(const ContainerState& state) {
+  (void)write_file(kSandboxDirFd, container_dir(state.name) + "/state", encode(state));
+}
+
+std::string Supervisor::start(const std::string& name, const std::string& number) {
+  reap();  // one that has just ended
+  if (find(name) != running_.end()) return "container " + name + " runs";
+  const std::string path = container_dir(name) + "/" + number;
+  const auto text = read_file(kSandboxDirFd, path + ".spec");
+  if (!text) return text.error().message;
+  const auto spec = decode_start(*text);
+  if (!spec) return spec.error().message;
+  ContainerState state;
+  state.name = name;
+  state.id = spec->id;
+  state.image = spec->image;
+  state.restart_count = spec->restart_count;
+  state.started_at = std::chrono::system_clock::now();
+  auto process = start_process(*spec, kSandboxDirFd, kExecutableFd);
+  if (!process) {
+    state.status = ContainerState::Status::Exited;
+    state.exit_code = 128;  // as containerd reports a start that failed
+    state.message = process.error().message;
+    state.finished_at = std::chrono::system_clock::now();
+    record(state);
+    return "";
+  }
+  state.pid = process->pid;
+  record(state);
+  watch_fd(process->out.get());
+  watch_fd(process->err.get());
+  running_.push_back({state, std::move(*process), ContainerLog(kSandboxDirFd, path + ".log")});
+  return "";
+}
+
+std::string Supervisor::signal_one(const std::string& name, int signal) {
+  const auto it = find(name);
+  if (it == running_.end()) return "";
+  if (kill(it->process.pid, signal) != 0 && errno != ESRCH)
+    return std::strerror(errno);  // NOLINT(concurrency-mt-unsafe)
+  return "";
+}
+
+// Reads once, so that one container's flood does not starve the others. False at the end.
+bool Supervisor::drain(Running& running, int stream) {
+  static char buffer[kReadSize];
+  Fd& fd = stream == 0 ? running.process.out : running.process.err;
+  if (!fd.valid()) return false;
+  const ssize_t size = read(fd.get(), buffer, sizeof(buffer));
+  if (size > 0) {
+    running.log.add(stream, buffer, static_cast<std::size_t>(size));
+    return true;
+  }
+  if (size < 0 && (errno == EAGAIN || errno == EINTR)) return false;
+  fd = Fd();  // closing takes it out of the event loop
+  return false;
+}
+
+void Supervisor::read_output(int fd) {
+  for (Running& running : running_) {
+    if (running.process.out.get() == fd)
+      (void)drain(running, 0);
+    else if (running.process.err.get() == fd)
+      (void)drain(running, 1);
+  }
+}
+
+void Supervisor::reap() {
+  signalfd_siginfo info = {};
+  while (read(signals_.get(), &info, sizeof(info)) == static_cast<ssize_t>(sizeof(info)))
+    if (info.ssi_signo == SIGTERM) return quit();
+  int status = 0;
+  pid_t pid = 0;
+  while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+    const auto it = std::find_if(running_.begin(), running_.end(),
+                                 [&](const Running& r) { return r.process.pid == pid; });
+    if (it != running_.end()) ended(it, status);
+  }
+}
+
+void Supervisor::ended(std::list<Running>::iterator it, int status) {
+  // Its whole pid namespace is dead, so its pipes end; what they hold is bounded.
+  for (const int stream : {0, 1})
+    while (drain(*it, stream)) {
+    }
+  it->log.finish();
+  ContainerState state = it->state;
+  state.status = ContainerState::Status::Exited;
+  state.pid = 0;
+  state.finished_at = std::chrono::system_clock::now();
+  state.signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+  state.exit_code = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+  running_.erase(it);
+  record(state);
+  tell_watchers();
+}
+
+void Supervisor::tell_watchers() {
+  constexpr char kChanged[] = "changed";
+  for (const int fd : watchers_)
+    (void)send(fd, kChanged, sizeof(kChanged), MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+void Supervisor::quit() {
+  quitting_ = true;
+  for (const Running& running : running_) (void)kill(running.process.pid, SIGKILL);
+  while (!running_.empty()) {
+    int status = 0;
+    const pid_t pid = waitpid(-1, &status, 0);
+    if (pid < 0 && errno == EINTR) continue;
+    if (pid < 0) break;
+    const auto it = std::find_if(running_.begin(), running_.end(),
+                                 [&](const Running& r) { return r.process.pid == pid; });
+    if (it != running_.end()) ended(it, status);
+  }
+}
+
+int supervise() {
+  Supervisor supervisor;
+  const auto ready = supervisor.set_up();
+  const std::string text = ready ? "ok" : ready.error().message;
+  (void)!write(kReadyFd, text.data(), text.size());
+  close(kReadyFd);
+  return ready ? supervisor.run() : 1;
+}
+
+int echo(int argc, char** argv) {
+  std::vector<Port> ports;
+  for (int i = 1; i < argc; ++i)
+    ports.push_back(static_cast<Port>(std::atoi(argv[i])));  // NOLINT(cert-err34-c): we wrote them
+  return echo_main(ports);
+}
+
+}  // namespace
+}  // namespace runtime
+
+bool is_supervisor(int argc, char** argv) {
+  if (argc < 1) return false;
+  const std::string_view name = argv[0];
+  return name == runtime::kSupervisorProgram || name == runtime::kEchoProgram;
+}
+
+int supervisor_main(int argc, char** argv) {
+  if (std::string_view(argv[0]) == runtime::kEchoProgram) return runtime::echo(argc, argv);
+  return runtime::supervise();
+}
+
+}  // namespace coracle
