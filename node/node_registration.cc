@@ -57,15 +57,15 @@ NodeRegistration::~NodeRegistration() {
 void NodeRegistration::start() {
   node_loop_.mark_dirty();
   lease_loop_.mark_dirty();
+  informer_.start();
   node_loop_.start();
   lease_loop_.start();
-  informer_.start();
 }
 
 void NodeRegistration::stop() {
-  informer_.stop();
   node_loop_.stop();
   lease_loop_.stop();
+  informer_.stop();
   const MutexLock lock(mutex_);
   changed_.notify_all();
 }
@@ -96,6 +96,9 @@ bool NodeRegistration::wait_ready(std::chrono::steady_clock::time_point deadline
 }
 
 Result<void> NodeRegistration::sync_node() {
+  // Only with the watch in place a deletion from now on is seen.
+  if (!informer_.wait_synced(std::chrono::steady_clock::now() + 500ms))
+    return Error{Code::Unavailable, "registering the node: waiting for the server"};
   NodeCondition condition;
   {
     const MutexLock lock(mutex_);

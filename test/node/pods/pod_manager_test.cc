@@ -1,40 +1,18 @@
 // PodManager against the real registry, with a runtime and a network in memory.
 #include "node/pods/pod_manager.h"
 
-#include <apiserver/local_client.h>
-#include <apiserver/registry.h>
-#include <apiserver/resources/resources.h>
-#include <coracle/stores.h>
-
-#include <atomic>
-#include <condition_variable>
 #include <csignal>
 #include <mutex>
-#include <stop_token>
 #include <thread>
 
 #include "scene.h"
 #include "support/fake_runtime.h"
+#include "support/registry_client.h"
 
 namespace coracle::pods {
 namespace {
 
 using resources::kPods;
-
-class ManualClock final : public Clock {
- public:
-  std::chrono::system_clock::time_point now() const override {
-    // Never the same twice, as on a machine: Events are named after it.
-    return parse_time("2026-01-02T03:04:05Z") + std::chrono::seconds(passed_.load()) +
-           std::chrono::nanoseconds(++asked_);
-  }
-  Time steady_now() const override { return Time(1h) + std::chrono::seconds(passed_.load()); }
-  void advance(std::chrono::seconds by) { passed_ += by.count(); }
-
- private:
-  std::atomic<std::int64_t> passed_{0};
-  mutable std::atomic<std::int64_t> asked_{0};
-};
 
 // Addresses by uid, as the Pod network hands them out.
 class FakeNetwork {
@@ -76,28 +54,12 @@ class FakeNetwork {
 
 class PodManagerTest : public testing::Test {
  protected:
-  void SetUp() override {
-    store_ = open_memory_store(stamp_resource_version);
-    ResourceOptions kinds{};
-    kinds.service_cidr = *Cidr::parse("10.96.0.0/16");
-    kinds.cluster_dns = *Ip::parse("10.96.0.10");
-    auto registry = Registry::create({*store_, clock_, all_kinds(kinds)});
-    ASSERT_TRUE(registry) << registry.error().message;
-    registry_ = std::move(*registry);
-    client_ = std::make_unique<LocalClient>(*registry_, clock_);
-    ASSERT_TRUE(
-        client_->create(resources::kNamespaces, Object(Json{{"metadata", {{"name", "default"}}}})));
-    events_ = std::make_unique<EventRecorder>(*client_, clock_, "kubelet", "n1");
-  }
-  void TearDown() override {
-    manager_.reset();
-    events_.reset();
-  }
+  void TearDown() override { manager_.reset(); }
   // An agent, or the next one after it.
   void start() {
     manager_.reset();
     manager_ = std::make_unique<PodManager>(
-        *client_, clock_, runtime_, network_.connector(), *events_,
+        *client_, clock_, runtime_, network_.connector(), events_,
         PodWorkerOptions{"n1", *Ip::parse("192.0.2.6"), "cluster.local"});
     manager_->start();
     ASSERT_TRUE(manager_->wait_adopted(std::chrono::steady_clock::now() + 10s));
@@ -111,28 +73,9 @@ class PodManagerTest : public testing::Test {
     EXPECT_TRUE(made) << made.error().message;
     return made ? made->uid() : "";
   }
-  Json get(const std::string& name) {
-    const auto pod = client_->get(kPods, {"default", name});
-    return pod ? pod->json() : Json();
-  }
-  // Waits until the Pod is as wanted (null: gone); false after 10 s.
+  Json get(const std::string& name) { return client_.get(kPods, {"default", name}); }
   bool await(const std::string& name, const std::function<bool(const Json&)>& wanted) {
-    std::mutex mutex;
-    std::condition_variable_any over;
-    std::stop_source late;
-    std::jthread timer([&](const std::stop_token& done) {
-      std::unique_lock lock(mutex);
-      if (!over.wait_for(lock, done, 10s, [] { return false; }) && !done.stop_requested())
-        late.request_stop();
-    });
-    const auto list = client_->list(kPods, {});
-    auto watch = client_->watch(kPods, {}, list->revision);
-    while (!late.stop_requested()) {
-      if (wanted(get(name))) return true;
-      if (!watch || !(*watch)->next(late.get_token())) break;
-    }
-    ADD_FAILURE() << "it stayed " << get(name).dump(1);
-    return false;
+    return client_.await(kPods, {"default", name}, wanted);
   }
   bool await_phase(const std::string& name, const std::string& phase) {
     return await(name, [&](const Json& pod) {
@@ -144,7 +87,7 @@ class PodManagerTest : public testing::Test {
   }
   // "TYPE REASON MESSAGE" of every Event.
   std::set<std::string> events() {
-    events_->flush();
+    events_.flush();
     std::set<std::string> out;
     const auto list = client_->list(resources::kEvents, {});
     for (const Object& e : list->items)
@@ -157,11 +100,9 @@ class PodManagerTest : public testing::Test {
     manager_->poke();
   }
 
-  ManualClock clock_;
-  std::unique_ptr<Store> store_;
-  std::unique_ptr<Registry> registry_;
-  std::unique_ptr<LocalClient> client_;
-  std::unique_ptr<EventRecorder> events_;
+  test::ManualClock clock_;
+  test::RegistryClient client_{clock_};
+  EventRecorder events_{*client_, clock_, "kubelet", "n1"};
   test::FakeRuntime runtime_{clock_};
   FakeNetwork network_;
   std::unique_ptr<PodManager> manager_;

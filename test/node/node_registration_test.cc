@@ -1,0 +1,130 @@
+#include "node/node_registration.h"
+
+#include <atomic>
+
+#include "support/registry_client.h"
+
+namespace coracle {
+namespace {
+
+using namespace std::chrono_literals;
+using resources::kLeases;
+using resources::kNodes;
+
+const ObjectKey kNode{"", "n1"};
+const ObjectKey kLease{"kube-node-lease", "n1"};
+
+NodeFacts facts() {
+  NodeFacts out;
+  out.name = "n1";
+  out.ip = *Ip::parse("192.0.2.6");
+  out.architecture = "amd64";
+  out.version = "v0";
+  return out;
+}
+
+std::string ready_of(const Json& node) {
+  const Json* conditions = json_find(node, {"status", "conditions"});
+  if (conditions == nullptr) return "";
+  for (const Json& c : *conditions)
+    if (json_string(c, {"type"}) == "Ready")
+      return json_string(c, {"status"}) + " " + json_string(c, {"reason"});
+  return "";
+}
+
+auto soon() {
+  return std::chrono::steady_clock::now() + 10s;
+}
+
+// The machine's, ahead by what the test says: the loops' small waits are real.
+class ShiftedClock final : public Clock {
+ public:
+  std::chrono::system_clock::time_point now() const override {
+    return system_clock().now() + std::chrono::seconds(ahead_.load());
+  }
+  std::chrono::steady_clock::time_point steady_now() const override {
+    return system_clock().steady_now() + std::chrono::seconds(ahead_.load());
+  }
+  void advance(std::chrono::seconds by) { ahead_ += by.count(); }
+
+ private:
+  std::atomic<std::int64_t> ahead_{0};
+};
+
+class NodeRegistrationTest : public testing::Test {
+ protected:
+  ShiftedClock clock_;
+  test::RegistryClient client_{clock_};
+  std::atomic<int> changes_{0};
+  NodeRegistration registration_{*client_, clock_, facts(), [this] { ++changes_; }};
+};
+
+TEST_F(NodeRegistrationTest, RegistersAtOnceAndSaysWhenItIsReady) {
+  registration_.start();
+  ASSERT_TRUE(client_.await(
+      kNodes, kNode, [](const Json& node) { return ready_of(node) == "False NetworkNotReady"; }));
+  EXPECT_FALSE(registration_.wait_ready(std::chrono::steady_clock::now()));
+  registration_.set_condition(true, "KubeletReady", "up");
+  ASSERT_TRUE(registration_.wait_ready(soon()));
+  EXPECT_EQ(ready_of(client_.get(kNodes, kNode)), "True KubeletReady");
+}
+
+TEST_F(NodeRegistrationTest, LearnsItsPodCidr) {
+  registration_.start();
+  ASSERT_TRUE(client_.await(kNodes, kNode, [](const Json& node) { return !node.is_null(); }));
+  EXPECT_FALSE(registration_.pod_cidr());
+  ASSERT_TRUE(client_->patch(kNodes, kNode, PatchType::JsonMerge,
+                             {{"spec", {{"podCIDR", "10.42.3.0/24"}}}}, ""));
+  // The change arrives at the informer, which wakes the listener.
+  for (int i = 0; i < 1000 && !registration_.pod_cidr(); ++i) std::this_thread::sleep_for(5ms);
+  EXPECT_EQ(registration_.pod_cidr(), *Cidr::parse("10.42.3.0/24"));
+  EXPECT_GT(changes_.load(), 0);
+}
+
+TEST_F(NodeRegistrationTest, ComesBackWhenItIsDeleted) {
+  registration_.start();
+  registration_.set_condition(true, "KubeletReady", "up");
+  ASSERT_TRUE(registration_.wait_ready(soon()));
+  const std::string uid = client_.get(kNodes, kNode)["metadata"]["uid"];
+  ASSERT_TRUE(client_->remove(kNodes, kNode, {}));
+  EXPECT_TRUE(client_.await(kNodes, kNode, [&](const Json& node) {
+    return ready_of(node) == "True KubeletReady" && node["metadata"]["uid"] != uid;
+  }));
+}
+
+TEST_F(NodeRegistrationTest, LeavesWhatOthersSetAndWritesNothingWithoutAChange) {
+  ASSERT_TRUE(client_->create(
+      kNodes,
+      Object(Json{{"metadata", {{"name", "n1"}, {"labels", {{"zone", "a"}}}}},
+                  {"spec", {{"unschedulable", true}}},
+                  {"status", {{"daemonEndpoints", {{"kubeletEndpoint", {{"Port", 1}}}}}}}})));
+  registration_.start();
+  registration_.set_condition(true, "KubeletReady", "up");
+  ASSERT_TRUE(registration_.wait_ready(soon()));
+  const Json node = client_.get(kNodes, kNode);
+  EXPECT_EQ(node["metadata"]["labels"]["zone"], "a");
+  EXPECT_EQ(node["metadata"]["labels"]["kubernetes.io/hostname"], "n1");
+  EXPECT_EQ(node["spec"]["unschedulable"], true);
+  registration_.stop();
+  clock_.advance(3600s);
+  NodeRegistration next(*client_, clock_, facts(), [] {});
+  next.set_condition(true, "KubeletReady", "up");
+  next.start();
+  ASSERT_TRUE(next.wait_ready(soon()));
+  EXPECT_EQ(client_.get(kNodes, kNode), node);
+}
+
+TEST_F(NodeRegistrationTest, BeatsByItsLease) {
+  registration_.start();
+  ASSERT_TRUE(client_.await(kLeases, kLease, [](const Json& lease) {
+    return json_string(lease, {"spec", "holderIdentity"}) == "n1";
+  }));
+  const Json lease = client_.get(kLeases, kLease);
+  EXPECT_EQ(lease["spec"]["leaseDurationSeconds"], 40);
+  EXPECT_EQ(lease["metadata"]["ownerReferences"][0]["kind"], "Node");
+  EXPECT_EQ(lease["metadata"]["ownerReferences"][0]["uid"],
+            client_.get(kNodes, kNode)["metadata"]["uid"]);
+}
+
+}  // namespace
+}  // namespace coracle
