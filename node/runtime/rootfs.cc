@@ -165,9 +165,9 @@ Result<void> make_etc_targets(const std::string& upper) {
   return {};
 }
 
-Result<void> bind_etc(int sandbox_dir, const std::string& root) {
+Result<void> bind_etc(const std::string& sandbox, const std::string& root) {
   for (const char* name : kEtcFiles) {
-    const std::string source = "/proc/self/fd/" + std::to_string(sandbox_dir) + "/etc/" + name;
+    const std::string source = sandbox + "/etc/" + name;
     const std::string target = root + "/etc/" + name;
     if (access(source.c_str(), F_OK) != 0) continue;
     TRY(check(mount(source.c_str(), target.c_str(), nullptr, MS_BIND, nullptr), target));
@@ -175,6 +175,16 @@ Result<void> bind_etc(int sandbox_dir, const std::string& root) {
               target));
   }
   return {};
+}
+
+// The descriptor belongs to the mount namespace it was opened in, where nothing can be mounted from
+// here: only its path leads to the same place in this one.
+Result<std::string> path_of(int fd) {
+  char path[PATH_MAX];
+  const ssize_t size =
+      readlink(("/proc/self/fd/" + std::to_string(fd)).c_str(), path, sizeof(path));
+  if (size < 0) return Error::from_errno(errno, "the sandbox's directory");
+  return std::string(path, static_cast<std::size_t>(size));
 }
 
 Result<void> change_root(const std::string& root) {
@@ -204,7 +214,8 @@ std::vector<std::string> always_hidden() {
 
 Result<void> enter_rootfs(int sandbox_dir, const std::vector<std::string>& hidden) {
   TRY(check(mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr), "making mounts private"));
-  const std::string base = "/proc/self/fd/" + std::to_string(sandbox_dir) + "/mnt";
+  const std::string sandbox = TRY(path_of(sandbox_dir));
+  const std::string base = sandbox + "/mnt";
   TRY(mount_at("tmpfs", base, MS_NOSUID | MS_NODEV, "mode=755"));
   TRY(check(chdir(base.c_str()), base));
   for (const char* name : {"upper", "work", "root"}) TRY(check(mkdir(name, 0755), name));
@@ -221,7 +232,7 @@ Result<void> enter_rootfs(int sandbox_dir, const std::vector<std::string>& hidde
   TRY(mount_at("tmpfs", root + "/tmp", kPlain, "mode=1777"));
   TRY(make_dev(root));
   TRY(guard_proc(root));
-  TRY(bind_etc(sandbox_dir, root));
+  TRY(bind_etc(sandbox, root));
   return change_root(root);
 }
 
