@@ -18,7 +18,7 @@ HttpResponse failure(const Error& error, const StatusSubject& subject) {
   return response;
 }
 
-Error not_supported(const Route& route, Verb verb) {
+Error not_supported(const ApiPath& route, Verb verb) {
   return {Code::MethodNotAllowed,
           verb_name(verb) + " is not supported on resources of kind \"" + route.plural + "\""};
 }
@@ -62,22 +62,22 @@ HttpResponse Handlers::handle(const HttpRequest& request) const {
 }
 
 Handlers::Answer Handlers::dispatch(const HttpRequest& request, StatusSubject& subject) const {
-  const Route route = TRY(parse_route(request.path));
+  const ApiPath route = TRY(parse_route(request.path));
   const Query query = TRY(Query::parse(request.query));
   if (request.method == "OPTIONS") {
     HttpResponse response;
     response.headers.emplace_back("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE");
     return response;
   }
-  if (route.target == Route::Target::Resource) return resource(request, route, query, subject);
-  if (route.target == Route::Target::Unknown) return Error{Code::NotFound, kNoSuchPath};
+  if (route.target == ApiPath::Target::Resource) return resource(request, route, query, subject);
+  if (route.target == ApiPath::Target::Unknown) return Error{Code::NotFound, kNoSuchPath};
   if (request.method != "GET" && request.method != "HEAD")
     return Error{Code::MethodNotAllowed,
                  "the server does not allow this method on the requested resource"};
   return info(request, route, query);
 }
 
-Result<const ResourceKind*> Handlers::kind_of(const Route& route) const {
+Result<const ResourceKind*> Handlers::kind_of(const ApiPath& route) const {
   const Error unknown{Code::NotFound, kNoSuchPath};
   const ResourceKind* kind = options_.registry.find(route.group, route.version, route.plural);
   if (kind == nullptr) return unknown;
@@ -87,7 +87,7 @@ Result<const ResourceKind*> Handlers::kind_of(const Route& route) const {
   return kind;
 }
 
-Handlers::Answer Handlers::resource(const HttpRequest& request, const Route& route,
+Handlers::Answer Handlers::resource(const HttpRequest& request, const ApiPath& route,
                                     const Query& query, StatusSubject& subject) const {
   const ResourceKind* kind = TRY(kind_of(route));
   subject = {route.name, route.group, route.plural, kind->resource.kind, ""};

@@ -39,7 +39,7 @@ class Handlers {
  private:
   struct Call {  // one request to a resource
     const HttpRequest& http;
-    const Route& route;
+    const ApiPath& route;
     const Query& query;
     const ResourceKind& kind;
     OutputOptions output;
@@ -48,16 +48,16 @@ class Handlers {
   using Answer = Result<HttpResponse>;
 
   Answer dispatch(const HttpRequest& request, StatusSubject& subject) const;
-  Answer resource(const HttpRequest& request, const Route& route, const Query& query,
+  Answer resource(const HttpRequest& request, const ApiPath& route, const Query& query,
                   StatusSubject& subject) const;
   Answer run(const Call& call, Verb verb, StatusSubject& subject) const;
-  Result<const ResourceKind*> kind_of(const Route& route) const;
+  Result<const ResourceKind*> kind_of(const ApiPath& route) const;
 
   // handlers_info.cc
-  Answer info(const HttpRequest& request, const Route& route, const Query& query) const;
-  Answer discovery(const HttpRequest& request, const Route& route) const;
-  Answer openapi(const HttpRequest& request, const Route& route) const;
-  Answer health(const Route& route, const Query& query) const;
+  Answer info(const HttpRequest& request, const ApiPath& route, const Query& query) const;
+  Answer discovery(const HttpRequest& request, const ApiPath& route) const;
+  Answer openapi(const HttpRequest& request, const ApiPath& route) const;
+  Answer health(const ApiPath& route, const Query& query) const;
 
   // handlers.cc
   Answer get(const Call& call) const;

@@ -60,9 +60,9 @@ Handlers::Handlers(Options options) : options_(std::move(options)) {
       openapi_v3_documents_[path] = std::move(*document);
 }
 
-Handlers::Answer Handlers::info(const HttpRequest& request, const Route& route,
+Handlers::Answer Handlers::info(const HttpRequest& request, const ApiPath& route,
                                 const Query& query) const {
-  using Target = Route::Target;
+  using Target = ApiPath::Target;
   HttpResponse response;
   switch (route.target) {
     case Target::Root:
@@ -93,8 +93,8 @@ Handlers::Answer Handlers::info(const HttpRequest& request, const Route& route,
   return Error{Code::NotFound, kNoSuchPath};
 }
 
-Handlers::Answer Handlers::discovery(const HttpRequest& request, const Route& route) const {
-  using Target = Route::Target;
+Handlers::Answer Handlers::discovery(const HttpRequest& request, const ApiPath& route) const {
+  using Target = ApiPath::Target;
   const auto& kinds = options_.registry.kinds();
   const bool root = route.target == Target::CoreVersions || route.target == Target::Groups;
   const Accepted accepted = TRY(negotiate(request.header("Accept"), root));
@@ -113,10 +113,10 @@ Handlers::Answer Handlers::discovery(const HttpRequest& request, const Route& ro
   return cached(request, json, TRY(discovery_resources(kinds, route.group, route.version)));
 }
 
-Handlers::Answer Handlers::openapi(const HttpRequest& request, const Route& route) const {
-  if (route.target == Route::Target::OpenApiV3)
+Handlers::Answer Handlers::openapi(const HttpRequest& request, const ApiPath& route) const {
+  if (route.target == ApiPath::Target::OpenApiV3)
     return cached(request, "application/json", openapi_v3_);
-  if (route.target == Route::Target::OpenApiV2) {
+  if (route.target == ApiPath::Target::OpenApiV2) {
     if (wants_json(request)) return cached(request, "application/json", openapi_v2_json_);
     return cached(request, std::string(kOpenApiV2Type), openapi_v2_);
   }
@@ -125,7 +125,7 @@ Handlers::Answer Handlers::openapi(const HttpRequest& request, const Route& rout
   return cached(request, "application/json", document->second);
 }
 
-Handlers::Answer Handlers::health(const Route& route, const Query& query) const {
+Handlers::Answer Handlers::health(const ApiPath& route, const Query& query) const {
   const std::size_t slash = route.extra.find('/');
   const std::string endpoint = route.extra.substr(0, slash);
   const std::string check = slash == std::string::npos ? "" : route.extra.substr(slash + 1);

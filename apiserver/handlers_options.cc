@@ -19,7 +19,7 @@ Result<LabelSelector> labels_of(const Query& query) {
   return LabelSelector::parse(query.get("labelSelector"));
 }
 
-Result<FieldSelector> fields_of(const Query& query, const Route& route) {
+Result<FieldSelector> fields_of(const Query& query, const ApiPath& route) {
   FieldSelector fields = TRY(FieldSelector::parse(query.get("fieldSelector")));
   if (route.name.empty()) return fields;
   // A watch of one object is a watch of its collection by name.
@@ -141,7 +141,7 @@ Result<FieldValidation> field_validation(const Query& query, const std::string& 
   return invalid_options(options_kind, errors);
 }
 
-Result<ListQueryOptions> list_options(const Query& query, const Route& route) {
+Result<ListQueryOptions> list_options(const Query& query, const ApiPath& route) {
   ListQueryOptions out;
   out.request.ns = route.ns;
   out.request.labels = TRY(labels_of(query));
@@ -160,7 +160,7 @@ Result<ListQueryOptions> list_options(const Query& query, const Route& route) {
   return out;
 }
 
-Result<WatchOptions> watch_options(const Query& query, const Route& route) {
+Result<WatchOptions> watch_options(const Query& query, const ApiPath& route) {
   WatchOptions out;
   TRY(check_match(query, false));
   out.labels = TRY(labels_of(query));

@@ -22,7 +22,7 @@ struct ListQueryOptions {
   ListRequest request;
   Revision exact = 0;  // resourceVersionMatch=Exact: this and no other
 };
-Result<ListQueryOptions> list_options(const Query& query, const Route& route);
+Result<ListQueryOptions> list_options(const Query& query, const ApiPath& route);
 
 struct WatchOptions {
   LabelSelector labels;
@@ -31,7 +31,7 @@ struct WatchOptions {
   bool bookmarks = false;
   std::optional<std::chrono::seconds> timeout;
 };
-Result<WatchOptions> watch_options(const Query& query, const Route& route);
+Result<WatchOptions> watch_options(const Query& query, const ApiPath& route);
 
 struct RemoveOptions {
   DeleteOptions options;

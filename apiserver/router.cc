@@ -52,8 +52,8 @@ Result<Segments> split_path(std::string_view raw) {
 }
 
 // `rest` is what follows the group and version.
-Route resource_route(Route route, Segments rest) {
-  route.target = Route::Target::Unknown;
+ApiPath resource_route(ApiPath route, Segments rest) {
+  route.target = ApiPath::Target::Unknown;
   for (const std::string& segment : rest)
     if (segment.empty()) return route;
   if (!rest.empty() && rest[0] == "watch") {
@@ -72,26 +72,26 @@ Route resource_route(Route route, Segments rest) {
   route.plural = rest[0];
   if (rest.size() > 1) route.name = rest[1];
   if (rest.size() > 2) route.subresource = rest[2];
-  route.target = Route::Target::Resource;
+  route.target = ApiPath::Target::Resource;
   return route;
 }
 
-Route api_route(const Segments& path) {
-  Route route;
+ApiPath api_route(const Segments& path) {
+  ApiPath route;
   const bool core = path[0] == "api";
   const std::size_t prefix = core ? 2 : 3;
   if (path.size() == 1) {
-    route.target = core ? Route::Target::CoreVersions : Route::Target::Groups;
+    route.target = core ? ApiPath::Target::CoreVersions : ApiPath::Target::Groups;
     return route;
   }
   if (!core) route.group = path[1];
   if (!core && path.size() == 2) {
-    route.target = Route::Target::Group;
+    route.target = ApiPath::Target::Group;
     return route;
   }
   route.version = path[prefix - 1];
   if (route.version.empty() || (!core && route.group.empty())) return {};
-  route.target = Route::Target::ResourceList;
+  route.target = ApiPath::Target::ResourceList;
   if (path.size() == prefix) return route;
   return resource_route(route,
                         Segments(path.begin() + static_cast<std::ptrdiff_t>(prefix), path.end()));
@@ -192,30 +192,31 @@ std::string verb_name(Verb verb) {
   return "";
 }
 
-Result<Route> parse_route(std::string_view raw_path) {
+Result<ApiPath> parse_route(std::string_view raw_path) {
   const Segments path = TRY(split_path(raw_path));
-  Route route;
+  ApiPath route;
   if (path.empty()) {
-    route.target = Route::Target::Root;
+    route.target = ApiPath::Target::Root;
     return route;
   }
   const std::string& first = path[0];
   if (first == "api" || first == "apis") return api_route(path);
-  if (first == "version" && path.size() == 1) route.target = Route::Target::Version;
+  if (first == "version" && path.size() == 1) route.target = ApiPath::Target::Version;
   if ((first == "healthz" || first == "livez" || first == "readyz") && path.size() <= 2) {
-    route.target = Route::Target::Health;
+    route.target = ApiPath::Target::Health;
     route.extra = join(path, 0);
   }
   if (first == "openapi" && path.size() == 2 && path[1] == "v2")
-    route.target = Route::Target::OpenApiV2;
+    route.target = ApiPath::Target::OpenApiV2;
   if (first == "openapi" && path.size() >= 2 && path[1] == "v3") {
-    route.target = path.size() == 2 ? Route::Target::OpenApiV3 : Route::Target::OpenApiV3Document;
+    route.target =
+        path.size() == 2 ? ApiPath::Target::OpenApiV3 : ApiPath::Target::OpenApiV3Document;
     route.extra = join(path, 2);
   }
   return route;
 }
 
-Result<Verb> verb_of(std::string_view method, const Route& route, const Query& query) {
+Result<Verb> verb_of(std::string_view method, const ApiPath& route, const Query& query) {
   const bool named = !route.name.empty();
   const bool watch = (route.watch || query.flag("watch")) && route.subresource.empty();
   const bool read = method == "GET" || method == "HEAD";

@@ -29,7 +29,8 @@ class Query {
   std::vector<std::pair<std::string, std::string>> values_;
 };
 
-struct Route {
+// What a path names. (Not "Route": the node has those, and all of us share one namespace.)
+struct ApiPath {
   enum class Target {
     Unknown,
     Root,
@@ -48,7 +49,7 @@ struct Route {
   std::string group, version, plural, ns, name, subresource;
   std::string extra;   // Health: "livez" and a check; OpenApiV3Document: "apis/apps/v1"
   bool watch = false;  // the legacy /api/v1/watch/... form
-  bool operator==(const Route&) const = default;
+  bool operator==(const ApiPath&) const = default;
 };
 
 enum class Verb { Get, List, Watch, Create, Update, Patch, Delete, DeleteCollection };
@@ -57,10 +58,10 @@ std::string verb_name(Verb verb);
 // The raw, undecoded path. BadRequest for an encoded slash, a dot segment (plain or encoded), a
 // control character or a broken escape: such a path is never turned into another. Unknown shapes
 // have Target::Unknown.
-Result<Route> parse_route(std::string_view raw_path);
+Result<ApiPath> parse_route(std::string_view raw_path);
 
 // What the method means on a Resource route. MethodNotAllowed when it means nothing there.
-Result<Verb> verb_of(std::string_view method, const Route& route, const Query& query);
+Result<Verb> verb_of(std::string_view method, const ApiPath& route, const Query& query);
 
 // Percent-decodes. nullopt on a broken escape. `plus_is_space` as in query strings.
 std::optional<std::string> percent_decode(std::string_view text, bool plus_is_space);

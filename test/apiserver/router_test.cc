@@ -5,7 +5,7 @@
 namespace coracle {
 namespace {
 
-using Target = Route::Target;
+using Target = ApiPath::Target;
 
 struct Case {
   const char* path;
