@@ -56,7 +56,6 @@ NodeRegistration::~NodeRegistration() {
 
 void NodeRegistration::start() {
   node_loop_.mark_dirty();
-  lease_loop_.mark_dirty();
   informer_.start();
   node_loop_.start();
   lease_loop_.start();
@@ -118,6 +117,7 @@ Result<void> NodeRegistration::sync_node() {
   }
   const MutexLock lock(mutex_);
   told_ready_ = condition.ready;
+  if (!std::exchange(registered_, true)) lease_loop_.mark_dirty();
   changed_.notify_all();
   return {};
 }

@@ -51,6 +51,7 @@ class NodeRegistration {
   mutable Mutex mutex_;
   mutable CondVar changed_;
   NodeCondition condition_ CORACLE_GUARDED_BY(mutex_);
+  bool registered_ CORACLE_GUARDED_BY(mutex_) = false;
   bool told_ready_ CORACLE_GUARDED_BY(mutex_) = false;
   std::optional<Object> lease_;  // of the lease loop
   SyncLoop node_loop_, lease_loop_;
