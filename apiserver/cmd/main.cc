@@ -70,8 +70,10 @@ void add_lab(CLI::App& app, LabFlags& flags, int& result) {
   exec->add_option("NODE", node)->required();
   exec->add_option("--pod", pod, "NAMESPACE/NAME");
   exec->add_option("COMMAND", argv)->required();
-  exec->positionals_at_end();
-  exec->callback([&] { result = lab_exec_command(flags, node, pod, argv); });
+  exec->callback([&] {
+    if (!argv.empty() && argv.front() == "--") argv.erase(argv.begin());  // ended the options
+    result = lab_exec_command(flags, node, pod, argv);
+  });
 }
 
 int run(int argc, char** argv) {

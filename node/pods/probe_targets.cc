@@ -9,6 +9,10 @@ namespace {
 using namespace std::chrono_literals;
 using Status = ContainerState::Status;
 
+// A program that was just started listens nowhere yet: probed at once it would fail for certain,
+// and stay unready for a whole period.
+constexpr std::chrono::nanoseconds kStartingUp = 200ms;
+
 // What the API's status says of exactly this container; null when it speaks of another.
 const Json* api_status(const PodView& view, const ContainerState& state) {
   for (const char* list : {"containerStatuses", "initContainerStatuses"}) {
@@ -44,7 +48,8 @@ class Targets {
   void push(const Container& spec, const ContainerState& state, ProbeKind kind, const Probe& probe,
             bool assumed) {
     // A wall clock that jumped may neither skip the delay by much nor stretch it.
-    const std::chrono::seconds delay(std::max<std::int64_t>(0, probe.initial_delay_seconds));
+    const auto delay = std::max<std::chrono::nanoseconds>(
+        kStartingUp, std::chrono::seconds(probe.initial_delay_seconds));
     const auto left =
         std::clamp<std::chrono::nanoseconds>(state.started_at + delay - wall_now_, 0ns, delay);
     out_.push_back({.container = spec.name,

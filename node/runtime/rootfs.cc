@@ -53,11 +53,7 @@ Result<void> make_parents(const std::string& upper, const std::string& path) {
 
 // Directories appear empty (an opaque directory of the upper layer), files not at all (a whiteout).
 // Nothing is mounted there that could be taken away again.
-Result<void> hide(const std::string& upper, const std::string& given) {
-  char resolved[PATH_MAX];
-  if (realpath(given.c_str(), resolved) == nullptr) return {};  // there is nothing to hide
-  const std::string path = resolved;
-  if (path == "/") return Error{Code::BadRequest, given + " is the whole file system"};
+Result<void> hide(const std::string& upper, const std::string& path) {
   struct stat host = {};
   if (lstat(path.c_str(), &host) != 0) return {};
   TRY(make_parents(upper, path));
@@ -69,6 +65,25 @@ Result<void> hide(const std::string& upper, const std::string& given) {
   }
   TRY(make_like_host(upper, path));
   return check(setxattr(target.c_str(), "trusted.overlay.opaque", "y", 1, 0), target);
+}
+
+// As the file system knows them, without those that lie below another: their names are hidden too.
+Result<std::vector<std::string>> resolve(const std::vector<std::string>& hidden) {
+  std::vector<std::string> paths;
+  char resolved[PATH_MAX];
+  for (const std::string& given : hidden) {
+    if (realpath(given.c_str(), resolved) == nullptr) continue;  // there is nothing to hide
+    if (std::strcmp(resolved, "/") == 0)
+      return Error{Code::BadRequest, given + " is the whole file system"};
+    paths.emplace_back(resolved);
+  }
+  std::sort(paths.begin(), paths.end());
+  std::vector<std::string> out;
+  for (const std::string& path : paths)
+    if (std::none_of(out.begin(), out.end(),
+                     [&](const std::string& o) { return path == o || path.starts_with(o + "/"); }))
+      out.push_back(path);
+  return out;
 }
 
 // "/usr" and the like, where they are file systems of their own: an overlay shows none below it.
@@ -220,7 +235,8 @@ Result<void> enter_rootfs(int sandbox_dir, const std::vector<std::string>& hidde
   TRY(check(chdir(base.c_str()), base));
   for (const char* name : {"upper", "work", "root"}) TRY(check(mkdir(name, 0755), name));
   const std::string upper = "upper";
-  for (const std::string& path : hidden) TRY(hide(upper, path));
+  const std::vector<std::string> paths = TRY(resolve(hidden));
+  for (const std::string& path : paths) TRY(hide(upper, path));
   TRY(make_etc_targets(upper));
   TRY(check(mount("overlay", "root", "overlay", kPlain, "lowerdir=/,upperdir=upper,workdir=work"),
             "mounting the overlay"));
