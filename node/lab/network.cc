@@ -1,6 +1,7 @@
 // Bringing a lab's network up and down. What it is called says whose it is, so down() works from
 // the names and a small file of what names don't tell.
 #include <coracle/lab.h>
+#include <linux/rtnetlink.h>
 #include <sys/mount.h>
 #include <unistd.h>
 
@@ -68,7 +69,8 @@ Result<void> ensure_node(Kernel& kernel, const LabPlan& plan, const LabNode& nod
       .name = node.veth, .kind = "veth", .master = plan.bridge, .mac = {}, .mtu = 1500, .up = true};
   cable.peer = {kNodeLink, netns->fd(), mac_of(node.ip), 1500};
   cable.addresses = {{kNodeLink, {node.ip, plan.subnet.prefix}}};
-  cable.routes = {{{Ip(), 0}, kNodeLink, plan.gateway}};
+  // As an administrator would set it: the node's agent removes routes with its own mark.
+  cable.routes = {{{Ip(), 0}, kNodeLink, plan.gateway, RTPROT_STATIC}};
   return ensure_cable(kernel, cable);
 }
 
