@@ -239,8 +239,8 @@ Result<void> Agent::uninstall(const AgentOptions& options) {
   problems.note(remove_sandboxes(options.data_dir), "Pods");
   problems.note(proxy::remove_service_rules(), "Service rules");
   problems.note(PodNetwork::cleanup(options.data_dir), "Pod network");
-  const auto done = problems.result();
-  if (!done) return done;  // what is left is found again by its records
+  if (auto done = problems.result(); !done)
+    return done;  // what is left is found again by its records
   for (const char* directory : {"/pods", "/ipam", "/network"}) {
     std::error_code error;
     std::filesystem::remove_all(options.data_dir + directory, error);

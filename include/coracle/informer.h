@@ -61,7 +61,7 @@ class Informer {
               }) {}
 
   // Called after the cache has changed, from the informer's thread: must return quickly.
-  void on_change(std::function<void(const ObjectKey&)> f) {
+  void on_change(const std::function<void(const ObjectKey&)>& f) {
     core_.add_listener([f](const ObjectKey& k, const auto&, const auto&) { f(k); });
   }
   // As on_change, with the values before and after (null when absent), to map a change to the keys

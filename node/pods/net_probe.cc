@@ -13,7 +13,7 @@ namespace coracle::pods {
 namespace {
 
 constexpr long kMostRedirects = 10;
-constexpr std::size_t kMostBody = 10 * 1024;
+constexpr std::size_t kMostBody = 10240;
 constexpr const char* kUserAgent = "kube-probe/1.33";
 
 std::size_t take_body(char*, std::size_t size, std::size_t count, void* taken) {
@@ -42,6 +42,11 @@ std::string url_of(const ProbeTarget& target) {
     }
   }
   return out;
+}
+
+std::string header_line(std::string name, const std::string& value) {
+  // "Name;" is how libcurl is told of an empty value.
+  return name.append(value.empty() ? ";" : ": ").append(value);
 }
 
 // scheme://host:port
@@ -152,9 +157,7 @@ class NetProbes::Impl {
     curl_easy_setopt(easy, CURLOPT_WRITEDATA, &run.body);
     run.headers = curl_slist_append(run.headers, "Connection: close");
     for (const auto& [name, value] : probe.http_headers)
-      // "Name;" is how libcurl is told of an empty value.
-      run.headers = curl_slist_append(run.headers,
-                                      (value.empty() ? name + ";" : name + ": " + value).c_str());
+      run.headers = curl_slist_append(run.headers, header_line(name, value).c_str());
     curl_easy_setopt(easy, CURLOPT_HTTPHEADER, run.headers);
   }
 

@@ -50,9 +50,11 @@ void add_dns_config(ResolvConf& conf, const Json& spec) {
   const Json* options = json_find(spec, {"dnsConfig", "options"});
   if (options == nullptr || !options->is_array()) return;
   for (const Json& option : *options) {
-    const std::string name = json_string(option, {"name"});
+    std::string text = json_string(option, {"name"});
     const std::string value = json_string(option, {"value"});
-    if (!name.empty()) merge_option(conf.options, value.empty() ? name : name + ":" + value);
+    if (text.empty()) continue;
+    if (!value.empty()) text.append(":").append(value);
+    merge_option(conf.options, text);
   }
 }
 

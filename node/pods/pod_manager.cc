@@ -323,7 +323,7 @@ class PodManager::Impl {
 };
 
 PodManager::PodManager(Client& client, const Clock& clock, Runtime& runtime, PodConnector network,
-                       EventRecorder& events, PodWorkerOptions options)
+                       EventRecorder& events, const PodWorkerOptions& options)
     : impl_(std::make_unique<Impl>(client, clock, runtime, std::move(network), events, options)) {}
 PodManager::~PodManager() = default;
 void PodManager::start() {

@@ -23,7 +23,7 @@ PodConnector connector_of(PodNetwork& network);
 class PodManager {
  public:
   PodManager(Client& client, const Clock& clock, Runtime& runtime, PodConnector network,
-             EventRecorder& events, PodWorkerOptions options);
+             EventRecorder& events, const PodWorkerOptions& options);
   ~PodManager();  // stops
   PodManager(const PodManager&) = delete;
   PodManager& operator=(const PodManager&) = delete;

@@ -116,9 +116,9 @@ std::string open_gates(const PodView& view) {
     const bool met = std::any_of(conditions.begin(), conditions.end(), [&](const auto& c) {
       return c.type == type && c.status == "True";
     });
-    if (!met)
-      out += (out.empty() ? "" : ", ") +
-             ("the status of pod readiness gate \"" + type + "\" is not \"True\"");
+    if (met) continue;
+    out.append(out.empty() ? "" : ", ").append("the status of pod readiness gate \"");
+    out.append(type).append(R"(" is not "True")");
   }
   return out;
 }
@@ -192,7 +192,7 @@ void set_addresses(Json& status, const PodView& view, const Ip& node_ip) {
 
 std::string reported_phase(const PodView& view) {
   if (view.pod.pod.finished()) return view.pod.pod.phase;  // for ever
-  const std::string phase = pod_phase(view);
+  std::string phase = pod_phase(view);
   if (phase != "Succeeded" && phase != "Failed") return phase;
   for (const PodContainer& c : view.pod.containers) {
     const auto s = view.state(c.spec.name);

@@ -103,11 +103,11 @@ void PodWorker::announce_probe(const NodePod& pod, const std::string& container,
 Result<void> PodWorker::run(const PodView& view, PodMemory& memory, const CreateSandbox&) {
   const Pod& pod = view.pod.pod;
   memory.connected = false;
-  const auto made = runtime_.create_sandbox({.pod_uid = pod.meta.uid,
-                                             .ns = pod.meta.ns,
-                                             .name = pod.meta.name,
-                                             .hostname = compute_hostname(pod, options_.node_name),
-                                             .host_network = pod.host_network});
+  auto made = runtime_.create_sandbox({.pod_uid = pod.meta.uid,
+                                       .ns = pod.meta.ns,
+                                       .name = pod.meta.name,
+                                       .hostname = compute_hostname(pod, options_.node_name),
+                                       .host_network = pod.host_network});
   if (!made)
     events_.warning(reference_of(view.pod), "FailedCreatePodSandBox",
                     "Failed to create pod sandbox: " + made.error().message);

@@ -79,7 +79,7 @@ class Services(LabTest):
         self.lab.k("create", "service", "clusterip", "nobody", "--tcp=80:80")
         ip = self.cluster_ip("nobody")
         def refused():
-            code, _, err = self.lab.exec("curl", "-sS", "--max-time", "5", f"http://{ip}/", pod="default/client", check=False)
+            code, _, err = self.lab.exec("curl", "-sSv", "--max-time", "5", f"http://{ip}/", pod="default/client", check=False)
             return code == 7 and "refused" in err
         eventually(refused, "connection refused")
         self.lab.k("delete", "service", "nobody")
