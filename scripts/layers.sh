@@ -22,7 +22,7 @@ rule node "$none" '(store|apiserver|controllers)/|coracle/store' "node knows the
 rule . '^store/sqlite|^test/' 'sqlite3' "only store/sqlite* uses sqlite3"
 rule . '^apiserver/http_server|^test/' 'civetweb' "only apiserver/http_server uses civetweb"
 rule . '^node/netlink/|^test/' 'netlink/(netlink|msg|attr|socket|errno|cache|object|addr|handlers|route/|genl/)' "only node/netlink uses libnl"
-rule . '^apiserver/client/|^test/' 'curl/' "only apiserver/client uses libcurl"
+rule . '^apiserver/client/|^node/pods/net_probe|^test/' 'curl/' "only apiserver/client and node/pods/net_probe use libcurl"
 for f in $(git ls-files -co --exclude-standard '*.h'); do
   grep -q '^#pragma once' "$f" || { echo "layers: $f lacks #pragma once" >&2; bad=1; }
 done

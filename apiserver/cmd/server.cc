@@ -109,7 +109,10 @@ Result<void> serve(const ServerFlags& flags, const Settings& settings, const sig
   api.kubernetes_service_ip = settings.service_cidr.network().plus(1);
   auto server = TRY(ApiServer::create(api));
   LocalClient client(*registry, clock);
-  auto controllers = TRY(Controllers::create(client, clock, {.pod_cidr = settings.pod_cidr}));
+  auto controllers =
+      TRY(Controllers::create(client, clock,
+                              {.pod_cidr = settings.pod_cidr,
+                               .taken_ports = {"TCP/" + std::to_string(flags.secure_port)}}));
   controllers->start();
   std::unique_ptr<Agent> agent;
   if (!flags.no_agent) {
