@@ -1,0 +1,412 @@
+// The runtime "process" on the real kernel. This program is its own supervisor, as `coracle` is.
+#include <coracle/clock.h>
+#include <coracle/echo.h>
+#include <coracle/pod_exec.h>
+#include <coracle/supervisor.h>
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <condition_variable>
+#include <filesystem>
+#include <fstream>
+#include <mutex>
+#include <set>
+#include <sstream>
+
+#include "runtime/runtime.h"
+
+namespace coracle {
+namespace {
+
+using namespace std::chrono_literals;
+
+std::string slurp(const std::filesystem::path& path) {
+  const std::ifstream file(path);
+  std::ostringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+// Processes whose command line names the text.
+std::set<pid_t> processes_of(const std::string& text) {
+  std::set<pid_t> out;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc", error)) {
+    const std::string name = entry.path().filename();
+    if (name.find_first_not_of("0123456789") != std::string::npos) continue;
+    if (slurp(entry.path() / "cmdline").find(text) != std::string::npos)
+      out.insert(static_cast<pid_t>(std::stol(name)));
+  }
+  return out;
+}
+
+class ProcessRuntimeTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    // Longer than a socket's address may be.
+    dir_ =
+        "/var/tmp/coracle-runtime-test-" + std::to_string(getpid()) + "/" + std::string(120, 'd');
+    std::filesystem::create_directories(dir_);
+    std::ofstream(dir_ + "/secret") << "the data directory's secret";
+    open();
+  }
+  void TearDown() override {
+    if (runtime_ == nullptr) open();
+    const auto all = runtime_->list();
+    if (all)
+      for (const SandboxState& s : *all) {
+        const auto removed = runtime_->remove_sandbox(s.spec.pod_uid);
+        EXPECT_TRUE(removed) << removed.error().message;
+      }
+    runtime_.reset();
+    EXPECT_EQ(processes_of(dir_), std::set<pid_t>());
+    std::filesystem::remove_all(std::filesystem::path(dir_).parent_path());
+  }
+
+  // As an agent's start does.
+  void open() {
+    runtime_.reset();
+    auto made = make_process_runtime({.data_dir = dir_}, system_clock());
+    ASSERT_TRUE(made) << made.error().message;
+    runtime_ = std::move(*made);
+    runtime_->on_change([this](const std::string& uid) {
+      const std::lock_guard lock(mutex_);
+      changed_.insert(uid);
+      heard_.notify_all();
+    });
+  }
+  void sandbox(const std::string& uid = "pod-a") {
+    const auto made = runtime_->create_sandbox(
+        {.pod_uid = uid, .ns = "default", .name = uid, .hostname = uid, .host_network = false});
+    ASSERT_TRUE(made) << made.error().message;
+  }
+  Result<ContainerState> start(const std::vector<std::string>& command, int restart = 0,
+                               const std::string& uid = "pod-a", const std::string& name = "c") {
+    ContainerSpec spec;
+    spec.name = name;
+    spec.image = "coracle/host";
+    spec.command = command;
+    spec.env = {{"PATH", "/usr/bin:/bin"}, {"GREETING", "hello"}};
+    spec.restart_count = restart;
+    return runtime_->start_container(uid, spec);
+  }
+  Result<ContainerState> shell(const std::string& script, int restart = 0,
+                               const std::string& uid = "pod-a", const std::string& name = "c") {
+    return start({"sh", "-c", script}, restart, uid, name);
+  }
+  // Once the container has ended; the event is awaited, not the time.
+  ContainerState ended(const std::string& uid = "pod-a", const std::string& name = "c") {
+    const auto deadline = std::chrono::steady_clock::now() + 20s;
+    for (;;) {
+      const auto state = runtime_->state(uid);
+      if (state)
+        for (const ContainerState& c : state->containers)
+          if (c.name == name && c.status == ContainerState::Status::Exited) return c;
+      std::unique_lock lock(mutex_);
+      if (!heard_.wait_until(lock, deadline, [&] { return changed_.erase(uid) > 0; })) break;
+    }
+    ADD_FAILURE() << name << " of " << uid << " does not end";
+    return {};
+  }
+  std::string output(const std::string& script) {
+    const auto ran = runtime_->exec("pod-a", "c", {"sh", "-c", script}, 20s);
+    EXPECT_TRUE(ran) << ran.error().message;
+    return ran ? ran->output : "";
+  }
+  std::string log(int restart = 0, const std::string& name = "c") const {
+    return slurp(dir_ + "/pods/pod-a/containers/" + name + "/" + std::to_string(restart) + ".log");
+  }
+
+  std::string dir_;
+  std::unique_ptr<Runtime> runtime_;
+  std::mutex mutex_;
+  std::condition_variable heard_;
+  std::set<std::string> changed_;
+};
+
+TEST_F(ProcessRuntimeTest, KnowsItsImages) {
+  for (const char* image : {"coracle/echo", "coracle/host", "coracle/echo:1.2"})
+    EXPECT_TRUE(runtime_->check_image(image)) << image;
+  for (const char* image : {"nginx", "coracle/other", "coracle/echoes", ""}) {
+    const auto checked = runtime_->check_image(image);
+    ASSERT_FALSE(checked) << image;
+    EXPECT_NE(checked.error().message.find(image), std::string::npos);
+  }
+  sandbox();
+  EXPECT_EQ(start({}).error().code, Code::BadRequest);
+}
+
+TEST_F(ProcessRuntimeTest, KeepsExitCodesAndSignals) {
+  sandbox();
+  const auto first = shell("exit 7");
+  ASSERT_TRUE(first) << first.error().message;
+  EXPECT_EQ(first->id.size(), 64U);
+  ContainerState state = ended();
+  EXPECT_EQ(state.exit_code, 7);
+  EXPECT_EQ(state.signal, 0);
+  EXPECT_EQ(state.pid, 0);
+  EXPECT_GE(state.finished_at, state.started_at);
+  const auto second = shell("kill -SEGV $$; sleep 100", 1);
+  ASSERT_TRUE(second);
+  EXPECT_NE(second->id, first->id);
+  // Its first process ignores its own signals, as pid 1 does: from outside it dies.
+  ASSERT_TRUE(runtime_->signal_container("pod-a", "c", SIGKILL));
+  state = ended();
+  EXPECT_EQ(state.restart_count, 1);
+  EXPECT_EQ(state.exit_code, 137);
+  EXPECT_EQ(state.signal, SIGKILL);
+}
+
+TEST_F(ProcessRuntimeTest, SaysWhyACommandCannotBeExecuted) {
+  sandbox();
+  const auto state = start({"no-such-program"});
+  ASSERT_TRUE(state) << state.error().message;
+  EXPECT_EQ(state->status, ContainerState::Status::Exited);
+  EXPECT_EQ(state->exit_code, 128);
+  EXPECT_EQ(state->message, "exec: \"no-such-program\": executable file not found in $PATH");
+}
+
+TEST_F(ProcessRuntimeTest, OneContainerOfANameAtATime) {
+  sandbox();
+  ASSERT_TRUE(start({"sleep", "1000"}));
+  EXPECT_EQ(start({"sleep", "1000"}, 1).error().code, Code::Unavailable);
+  EXPECT_TRUE(start({"sleep", "1000"}, 0, "pod-a", "other"));
+  EXPECT_EQ(runtime_->state("pod-a")->containers.size(), 2U);
+}
+
+TEST_F(ProcessRuntimeTest, ARootProcessSeesNothingOfTheHost) {
+  sandbox();
+  ASSERT_TRUE(start({"sleep", "1000"}));
+  EXPECT_EQ(output("cat " + dir_ +
+                   "/secret 2>/dev/null; ls -A /root /home /var/lib/coracle "
+                   "2>/dev/null | grep -v :; cat /etc/shadow /etc/gshadow 2>/dev/null"),
+            "\n\n");
+  EXPECT_EQ(output("cat /proc/1/cmdline | tr '\\0' ' '"), "sleep 1000 ");
+  EXPECT_EQ(output("grep CapEff /proc/self/status; grep NoNewPrivs /proc/self/status"),
+            "CapEff:\t00000000a80425fb\nNoNewPrivs:\t1\n");
+  for (const char* escape :
+       {"mount -t tmpfs none /mnt", "unshare -Ur true", "unshare -m true", "umount /proc/keys",
+        "mknod /tmp/disk b 8 0 && cat /tmp/disk", "nsenter -t 1 -m true",
+        "echo x > /proc/sys/kernel/hostname", "echo b > /proc/sysrq-trigger",
+        "chroot /proc/1/root mount -t proc p /mnt", "echo x >> /proc/1/exe"}) {
+    const auto ran = runtime_->exec("pod-a", "c", {"sh", "-c", escape}, 10s);
+    ASSERT_TRUE(ran) << escape;
+    EXPECT_NE(ran->exit_code, 0) << escape;
+  }
+  EXPECT_EQ(output("hostname; cat /etc/hostname; ls /run | grep -v mount; ls /tmp | grep -v disk"),
+            "pod-a\npod-a\n");
+  // Its own network only: loopback, down.
+  EXPECT_EQ(output("ls /sys/class/net"), "lo\n");
+}
+
+TEST_F(ProcessRuntimeTest, WritesVanishAndStayPrivate) {
+  sandbox("pod-a");
+  sandbox("pod-b");
+  ASSERT_TRUE(start({"sleep", "1000"}));
+  ASSERT_TRUE(start({"sleep", "1000"}, 0, "pod-b"));
+  output("echo private > /opt/coracle-test; echo private > /tmp/coracle-test");
+  const auto seen = runtime_->exec(
+      "pod-b", "c", {"sh", "-c", "cat /opt/coracle-test /tmp/coracle-test 2>/dev/null"}, 10s);
+  ASSERT_TRUE(seen);
+  EXPECT_EQ(seen->output, "");
+  EXPECT_FALSE(std::filesystem::exists("/opt/coracle-test"));
+  EXPECT_FALSE(std::filesystem::exists("/tmp/coracle-test"));
+}
+
+TEST_F(ProcessRuntimeTest, EtcFilesFollowWhileItRuns) {
+  sandbox();
+  ASSERT_TRUE(runtime_->write_etc("pod-a", "10.0.0.1 one\n", "nameserver 10.0.0.53\n"));
+  ASSERT_TRUE(start({"sleep", "1000"}));
+  EXPECT_EQ(output("cat /etc/hosts /etc/resolv.conf"), "10.0.0.1 one\nnameserver 10.0.0.53\n");
+  ASSERT_TRUE(runtime_->write_etc("pod-a", "10.0.0.2\n", ""));
+  EXPECT_EQ(output("cat /etc/hosts /etc/resolv.conf"), "10.0.0.2\n");
+}
+
+TEST_F(ProcessRuntimeTest, ExecHasTheContainersEnvironmentAndATimeout) {
+  sandbox();
+  ASSERT_TRUE(start({"sleep", "1000"}));
+  auto ran = runtime_->exec("pod-a", "", {"sh", "-c", "echo $GREETING; echo err >&2; exit 3"}, 10s);
+  ASSERT_TRUE(ran) << ran.error().message;
+  EXPECT_EQ(ran->exit_code, 3);
+  EXPECT_EQ(ran->output, "hello\nerr\n");
+  ran = runtime_->exec("pod-a", "c", {"sh", "-c", "head -c 100000 /dev/zero"}, 10s);
+  ASSERT_TRUE(ran);
+  EXPECT_EQ(ran->output.size(), 10U * 1024);
+  ran = runtime_->exec("pod-a", "c", {"nothing-like-it"}, 10s);
+  ASSERT_TRUE(ran);
+  EXPECT_EQ(ran->exit_code, 127);
+  EXPECT_EQ(runtime_->exec("pod-a", "c", {"sleep", "77777"}, 100ms).error().code, Code::Timeout);
+  EXPECT_EQ(processes_of(std::string("sleep\0", 6) + "77777"), std::set<pid_t>());
+  EXPECT_EQ(runtime_->exec("pod-a", "other", {"true"}, 1s).error().code, Code::NotFound);
+  EXPECT_EQ(runtime_->exec("pod-z", "c", {"true"}, 1s).error().code, Code::NotFound);
+}
+
+TEST_F(ProcessRuntimeTest, LogsHaveTimesStreamsAndLimits) {
+  sandbox();
+  ASSERT_TRUE(shell("echo out; echo err >&2; printf unfinished"));
+  ended();
+  std::istringstream lines(log());
+  std::set<std::string> found;
+  for (std::string line; std::getline(lines, line);) {
+    EXPECT_EQ(line[10], 'T');
+    EXPECT_EQ(line.find("Z std"), 29U) << line;
+    found.insert(line.substr(31));
+  }
+  EXPECT_EQ(found, (std::set<std::string>{"stdout F out", "stderr F err", "stdout F unfinished"}));
+  ASSERT_TRUE(shell("yes 0123456789012345678901234567890123456789 | head -c 30000000", 1));
+  ended();
+  std::uintmax_t total = 0;
+  for (const auto& file : std::filesystem::directory_iterator(dir_ + "/pods/pod-a/containers/c")) {
+    if (file.path().string().find("/1.log") == std::string::npos) continue;
+    EXPECT_LE(file.file_size(), 10U * 1024 * 1024);
+    total += file.file_size();
+  }
+  EXPECT_GT(total, 10U * 1024 * 1024);
+  EXPECT_NE(log(0), "") << "the log of the start before is kept";
+}
+
+TEST_F(ProcessRuntimeTest, AnotherRuntimeFindsEverythingAgain) {
+  sandbox();
+  const auto started = start({"sleep", "1000"});
+  ASSERT_TRUE(started);
+  ASSERT_TRUE(shell("exit 4", 0, "pod-a", "done"));
+  ended("pod-a", "done");
+  open();
+  const auto all = runtime_->list();
+  ASSERT_TRUE(all);
+  ASSERT_EQ(all->size(), 1U);
+  EXPECT_TRUE(all->front().alive);
+  EXPECT_EQ(all->front().spec.name, "pod-a");
+  ASSERT_EQ(all->front().containers.size(), 2U);
+  EXPECT_EQ(all->front().containers[0], *started);
+  EXPECT_EQ(all->front().containers[1].exit_code, 4);
+  sandbox();  // again: nothing happens to it
+  ASSERT_TRUE(runtime_->signal_container("pod-a", "c", SIGKILL));
+  EXPECT_EQ(ended().exit_code, 137);
+}
+
+TEST_F(ProcessRuntimeTest, PodsOutliveAKilledAgent) {
+  runtime_.reset();
+  const pid_t agent = fork();
+  if (agent == 0) {
+    auto made = make_process_runtime({.data_dir = dir_}, system_clock());
+    bool ok = made && (*made)->create_sandbox(
+                          {.pod_uid = "pod-a", .ns = "d", .name = "n", .hostname = "h"});
+    ContainerSpec spec;
+    spec.name = "c";
+    spec.image = "coracle/host";
+    spec.command = {"sleep", "1000"};
+    spec.env = {{"PATH", "/usr/bin:/bin"}};
+    ok = ok && (*made)->start_container("pod-a", spec);
+    if (!ok) _exit(1);
+    (void)raise(SIGKILL);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(agent, &status, 0), agent);
+  ASSERT_TRUE(WIFSIGNALED(status));
+  open();
+  const auto all = runtime_->list();
+  ASSERT_TRUE(all && all->size() == 1);
+  EXPECT_TRUE(all->front().alive);
+  ASSERT_EQ(all->front().containers.size(), 1U);
+  EXPECT_EQ(all->front().containers[0].status, ContainerState::Status::Running);
+  EXPECT_EQ(output("echo here"), "here\n");
+}
+
+TEST_F(ProcessRuntimeTest, ContainersDieWithTheirSupervisor) {
+  sandbox();
+  const auto started = start({"sleep", "1000"});
+  ASSERT_TRUE(started);
+  const int process = static_cast<int>(syscall(SYS_pidfd_open, started->pid, 0));
+  ASSERT_GE(process, 0);
+  for (const pid_t pid : processes_of("coracle-supervisor")) {
+    if (slurp("/proc/" + std::to_string(pid) + "/cmdline").find(dir_) != std::string::npos)
+      ASSERT_EQ(kill(pid, SIGKILL), 0);
+  }
+  pollfd wait = {process, POLLIN, 0};
+  EXPECT_EQ(poll(&wait, 1, 10'000), 1) << "its container lives on";
+  close(process);
+  const ContainerState state = ended();
+  EXPECT_EQ(state.exit_code, 137);
+  EXPECT_FALSE(runtime_->state("pod-a")->alive);
+  sandbox();  // a new one in its place
+  EXPECT_TRUE(runtime_->state("pod-a")->alive);
+  EXPECT_TRUE(start({"sleep", "1000"}, 1));
+}
+
+TEST_F(ProcessRuntimeTest, RemovalLeavesNothing) {
+  const auto mounts = [] { return slurp("/proc/self/mountinfo"); };
+  const std::string before = mounts();
+  sandbox();
+  ASSERT_TRUE(shell("sleep 1000 & sleep 1001 & setsid sleep 1002 & wait"));
+  ASSERT_FALSE(processes_of(dir_).empty());
+  const auto netns = runtime_->network_namespace("pod-a");
+  ASSERT_TRUE(netns);
+  ASSERT_TRUE(runtime_->remove_sandbox("pod-a"));
+  EXPECT_EQ(processes_of(dir_), std::set<pid_t>());
+  for (const char* seconds : {"1000", "1001", "1002"})
+    EXPECT_EQ(processes_of(std::string("sleep\0", 6) + seconds), std::set<pid_t>()) << seconds;
+  EXPECT_FALSE(std::filesystem::exists(dir_ + "/pods/pod-a"));
+  EXPECT_EQ(mounts(), before);
+  EXPECT_EQ(runtime_->state("pod-a").error().code, Code::NotFound);
+  EXPECT_TRUE(runtime_->remove_sandbox("pod-a"));
+  // What a crash left half made.
+  std::filesystem::create_directories(dir_ + "/pods/half/containers");
+  ASSERT_EQ(runtime_->list()->size(), 1U);
+  EXPECT_TRUE(runtime_->remove_sandbox("half"));
+  EXPECT_EQ(runtime_->list()->size(), 0U);
+}
+
+TEST_F(ProcessRuntimeTest, EchoAnswersOnItsPorts) {
+  sandbox();
+  ContainerSpec spec;
+  spec.name = "c";
+  spec.image = "coracle/echo";
+  spec.ports = {5000, 5001};
+  spec.env = {{"PATH", "/usr/bin:/bin"}, {"POD_NAME", "web"}};
+  ASSERT_TRUE(runtime_->start_container("pod-a", spec));
+  const std::string script =
+      "import socket,sys\n"
+      "import fcntl,struct\n"
+      "s=socket.socket(); fcntl.ioctl(s,0x8914,struct.pack('16sH14x',b'lo',1)); s.close()\n"  // lo
+                                                                                              // up
+      "for attempt in range(200):\n"
+      "  try: s=socket.create_connection(('127.0.0.1',5001),5); break\n"
+      "  except ConnectionRefusedError: pass\n"
+      "s.sendall(b'GET /hostname HTTP/1.0\\r\\n\\r\\n'); d=b''\n"
+      "while True:\n"
+      "  x=s.recv(999)\n"
+      "  if not x: break\n"
+      "  d+=x\n"
+      "print(d.decode().split('\\r\\n\\r\\n')[1].strip())\n"
+      "s=socket.create_connection(('127.0.0.1',5000),5); s.sendall(b'plain'); "
+      "print(s.recv(99).decode())\n"
+      "u=socket.socket(type=socket.SOCK_DGRAM); u.settimeout(5); u.connect(('127.0.0.1',5000)); "
+      "u.send(b'packet'); print(u.recv(99).decode())\n";
+  // In the Pod's network namespace, with the host's rights, as loopback is down there.
+  const auto netns = runtime_->network_namespace("pod-a");
+  ASSERT_TRUE(netns);
+  const std::string file = dir_ + "/script.py";
+  std::ofstream(file) << script;
+  const std::string command = "timeout 20 nsenter --net=/proc/" + std::to_string(getpid()) +
+                              "/fd/" + std::to_string(netns->fd()) + " python3 " + file + " 2>&1";
+  FILE* pipe = popen(command.c_str(), "r");
+  ASSERT_NE(pipe, nullptr);
+  char text[1024] = {};
+  const std::size_t size = fread(text, 1, sizeof(text) - 1, pipe);
+  EXPECT_EQ(pclose(pipe), 0);
+  EXPECT_EQ(std::string(text, size), "web\nplain\npacket\n");
+}
+
+}  // namespace
+}  // namespace coracle
+
+int main(int argc, char** argv) {
+  if (coracle::is_supervisor(argc, argv)) return coracle::supervisor_main(argc, argv);
+  ::testing::InitGoogleTest(&argc, argv);
+  return RUN_ALL_TESTS();
+}
