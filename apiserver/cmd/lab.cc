@@ -4,7 +4,6 @@
 #include <coracle/pod_exec.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <signal.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -12,6 +11,7 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <csignal>
 #include <cstring>
 #include <filesystem>
 #include <iostream>
@@ -65,7 +65,7 @@ class ReadySocket {
   Result<void> wait(pid_t pid, const std::string& log) {
     const int process = static_cast<int>(syscall(SYS_pidfd_open, pid, 0));
     if (process < 0) return Error{Code::Unavailable, "it ended at once; see " + log};
-    const auto result = wait_fd(process, log);
+    auto result = wait_fd(process, log);
     close(process);
     return result;
   }

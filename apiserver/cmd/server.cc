@@ -6,7 +6,6 @@
 #include <apiserver/resources/resources.h>
 #include <coracle/controllers.h>
 #include <coracle/stores.h>
-#include <signal.h>
 #include <spdlog/spdlog.h>
 #include <sys/stat.h>
 #include <unistd.h>

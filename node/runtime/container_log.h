@@ -12,8 +12,8 @@ namespace coracle::runtime {
 
 class ContainerLog {
  public:
-  static constexpr std::size_t kMaxBytes = 10U * 1024 * 1024;
-  static constexpr std::size_t kMaxLine = 16U * 1024;
+  static constexpr std::size_t kMaxBytes = std::size_t{10} << 20U;
+  static constexpr std::size_t kMaxLine = std::size_t{16} << 10U;
 
   // `path` is relative to the sandbox's directory, which must outlive it.
   ContainerLog(int dirfd, std::string path) : dirfd_(dirfd), path_(std::move(path)) {}

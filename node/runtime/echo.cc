@@ -10,7 +10,6 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <signal.h>
 #include <sys/epoll.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -18,6 +17,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -35,7 +35,7 @@ namespace {
 using Time = std::chrono::steady_clock::time_point;
 
 constexpr std::size_t kMaxConnections = 1'000;  // then the one that has been silent longest goes
-constexpr std::size_t kMaxBuffered = 64U * 1024;
+constexpr std::size_t kMaxBuffered = std::size_t{64} << 10U;
 
 std::string environment(const char* name) {
   const char* value = std::getenv(name);  // NOLINT(concurrency-mt-unsafe): one thread

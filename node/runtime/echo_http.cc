@@ -7,8 +7,8 @@
 namespace coracle::runtime {
 namespace {
 
-constexpr std::size_t kMaxHead = 16U * 1024;
-constexpr std::size_t kMaxBody = 32U * 1024;
+constexpr std::size_t kMaxHead = std::size_t{16} << 10U;
+constexpr std::size_t kMaxBody = std::size_t{32} << 10U;
 constexpr int kMaxDelayMs = 60'000;
 constexpr std::string_view kMethods[] = {"GET ",    "HEAD ",    "POST ", "PUT ",
                                          "DELETE ", "OPTIONS ", "PATCH "};

@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <poll.h>
-#include <signal.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mount.h>
@@ -13,6 +12,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <csignal>
 #include <filesystem>
 #include <random>
 
@@ -26,7 +26,7 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr auto kOrderPatience = 20s;
-constexpr std::size_t kMaxExecOutput = 10U * 1024;
+constexpr std::size_t kMaxExecOutput = std::size_t{10} << 10U;
 
 std::string image_name(const std::string& image) {
   const auto tag = image.find_first_of(":@");

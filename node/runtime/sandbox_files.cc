@@ -11,7 +11,7 @@
 namespace coracle::runtime {
 namespace {
 
-constexpr std::size_t kMaxFile = 16U * 1024 * 1024;
+constexpr std::size_t kMaxFile = std::size_t{16} << 20U;
 
 class Encoder {
  public:

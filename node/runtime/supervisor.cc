@@ -12,7 +12,6 @@
 #include <coracle/supervisor.h>
 #include <fcntl.h>
 #include <sched.h>
-#include <signal.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
@@ -21,6 +20,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <csignal>
 #include <cstdlib>
 #include <cstring>
 #include <list>
@@ -37,7 +37,7 @@ namespace coracle {
 namespace runtime {
 namespace {
 
-constexpr std::size_t kReadSize = 32U * 1024;
+constexpr std::size_t kReadSize = std::size_t{32} << 10U;
 constexpr std::size_t kMaxConnections = 16;
 
 struct Running {
