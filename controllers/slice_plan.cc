@@ -118,6 +118,18 @@ bool is(const EndpointGroup& group, const EndpointSlice& slice) {
   return sorted(slice.ports) == sorted(group.ports);
 }
 
+// Nothing would be left: the placeholder stays, or comes.
+void keep_placeholder(SlicePlan& plan) {
+  const auto kept = std::find_if(plan.remove.begin(), plan.remove.end(), [](const SlicePtr& slice) {
+    return slice->ports.empty() && slice->endpoints.empty();
+  });
+  if (kept == plan.remove.end()) {
+    plan.create.push_back({});
+  } else {
+    plan.remove.erase(kept);
+  }
+}
+
 }  // namespace
 
 SlicePlan plan_slices(const std::vector<SlicePtr>& existing,
@@ -134,6 +146,7 @@ SlicePlan plan_slices(const std::vector<SlicePtr>& existing,
       if (is(group, *slice)) slices.push_back(slice);
     GroupPlan(group, slices).finish(plan);
   }
+  if (plan.create.empty() && plan.remove.size() == existing.size()) keep_placeholder(plan);
   // One slice is written where another would go and one come.
   while (!plan.remove.empty() && !plan.create.empty() &&
          sorted(plan.remove.back()->ports) == sorted(plan.create.back().ports)) {

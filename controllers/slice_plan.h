@@ -30,7 +30,8 @@ struct SlicePlan {
 };
 
 // `existing` are the slices of one owner and address type. An endpoint is the same one when address
-// and target are.
+// and target are. Without any endpoint one slice is left, with neither ports nor endpoints, so that
+// watchers of a Service's slices always have one.
 SlicePlan plan_slices(const std::vector<std::shared_ptr<const EndpointSlice>>& existing,
                       const std::vector<EndpointGroup>& desired);
 

@@ -86,6 +86,16 @@ build_curl() {
   cd - >/dev/null; rm -rf "$work"
 }
 
+# The oldest kubectl that is supported, for the tests: Debian's, unpacked beside whatever is installed.
+fetch_old_kubectl() {
+  local work; work=$(mktemp -d)
+  refresh
+  (cd "$work" && apt-get download -qq -o APT::Sandbox::User=root kubernetes-client >/dev/null && dpkg -x kubernetes-client_*.deb out)
+  install -D -m 755 "$work/out/usr/bin/kubectl" "$deps/kubectl-1.20/kubectl"
+  rm -rf "$work"
+}
+[ -x "$deps/kubectl-1.20/kubectl" ] || fetch_old_kubectl
+
 stamp=$deps/stamp-2
 if [ ! -e "$stamp" ]; then
   echo "setup: building civetweb and libcurl from Debian's sources (once)"

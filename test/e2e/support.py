@@ -51,9 +51,9 @@ def kubectl_binaries():
         found["PATH"] = path
         for other in sorted(glob.glob(os.path.join(os.path.dirname(os.path.realpath(path)), "kubectl.1.*"))):
             found[other.rsplit(".1.", 1)[1].join(["1.", ""])] = other
-    extra = os.environ.get("CORACLE_KUBECTL_1_20")
-    if extra and os.path.exists(extra):
-        found["1.20"] = extra
+    old = os.path.join(ROOT, "build/deps/kubectl-1.20/kubectl")
+    if os.path.exists(old):
+        found["1.20"] = old
     return found
 
 

@@ -65,6 +65,7 @@ class Kubectl(LabTest):
             self.assertIn("services", k("api-resources")[1])
             k("version", check=False)
             k("get", "pods", "--field-selector", "status.phase=Running", "-A")
+            self.more_commands(k, n, version)
             bad = k("create", "-f", "-", *n, stdin=BAD_SERVICE, check=False)
             for field in ("spec.ports[0].port", "spec.ports[1].protocol", "spec.type"):
                 self.assertIn(field, bad[2])
@@ -73,20 +74,56 @@ class Kubectl(LabTest):
             self.assertIn("datum", unknown[2])
             k("delete", "namespace", ns, timeout=90)
 
+    def more_commands(self, k, n, version):
+        """Commands that need no Pod to run."""
+        self.assertIn("protocol", k("explain", "services.spec.ports", "--recursive")[1])
+        self.assertIn("v1", k("api-versions")[1])
+        self.assertIn("is running at", k("cluster-info")[1])
+        self.assertEqual(k("get", "--raw", "/readyz")[1], "ok")
+        for kind in ("clusterip", "loadbalancer"):
+            k("create", "service", kind, "c-" + kind, "--tcp=80:80", *n)
+        names = k("get", "services", "-o", "custom-columns=N:.metadata.name", "--no-headers", *n)[1].split()
+        self.assertIn("c-clusterip", names)
+        self.assertEqual(sorted(names), names)
+        path = "jsonpath={.items[*].metadata.name}"
+        self.assertEqual(k("get", "services", "-o", path, "--chunk-size=2", *n)[1].split(), names)
+        k("get", "all", *n)
+        k("get", "services", "--sort-by=.metadata.creationTimestamp", *n)
+        for kind in ("namespace", "configmap", "secret", "serviceaccount", "service", "endpoints", "endpointslice"):
+            if (kind, version) == ("endpointslice", "1.20"):
+                continue  # it asks for discovery.k8s.io/v1beta1, which is gone since Kubernetes 1.25
+            self.assertIn("Name:", k("describe", kind, *(n if kind != "namespace" else ()))[1], kind)
+        k("create", "configmap", "later", *n)
+        k("delete", "configmap", "later", "--wait=false", *n)
+        k("wait", "--for=delete", "configmap/later", "--timeout=20s", *n)
+        k("create", "configmap", "group-1", *n)
+        k("create", "configmap", "group-2", *n)
+        k("label", "configmap", "group-1", "group-2", "group=g", *n)
+        self.assertEqual(k("delete", "configmap", "-l", "group=g", *n)[1].count("deleted"), 2)
+        dry = k("run", "dry", "--image=coracle/echo", "--dry-run=client", "-o", "yaml", *n)[1]
+        self.assertIn("kind: Pod", dry)
+        self.assertIn("created", k("create", "--dry-run=server", "-f", "-", *n, stdin=dry)[1])
+        self.assertNotEqual(k("get", "pod", "dry", *n, check=False)[0], 0)
+        k("cordon", self.lab.node())
+        self.assertIn("SchedulingDisabled", k("get", "node", self.lab.node())[1])
+        k("uncordon", self.lab.node())
+        conflict = k("create", "service", "clusterip", "c-clusterip", "--tcp=80:80", *n, check=False)
+        self.assertIn("already exists", conflict[2])
+
     def test_get_watch_sees_events(self):
         for version, ns, k in self.each():
             binary = kubectl_binaries()[version]
             env = dict(os.environ, HOME=self.lab.home, KUBECONFIG=self.lab.kubeconfig)
-            with subprocess.Popen([binary, "get", "configmaps", "-w", "-o", "name"], stdout=subprocess.PIPE, text=True,
+            with subprocess.Popen([binary, "get", "configmaps", "-w", "-o", "name"], stdout=subprocess.PIPE,
                                   stderr=subprocess.DEVNULL, env=env) as watch:
                 try:
                     os.set_blocking(watch.stdout.fileno(), False)
-                    name, seen = f"watched-{ns}", ""
+                    name, seen = f"watched-{ns}", b""
 
                     def grew():
                         nonlocal seen
-                        seen += watch.stdout.read() or ""
-                        return f"configmap/{name}" in seen
+                        seen += watch.stdout.read() or b""
+                        return f"configmap/{name}".encode() in seen
                     k("create", "configmap", name)
                     eventually(grew, "the watch to print it")
                 finally:
@@ -100,7 +137,8 @@ class Kubectl(LabTest):
             self.assertIn("example" if kind not in ("pods", "services") else "backend", self.lab.k("get", kind, "-A"), kind)
             self.lab.k("explain", kind)
         self.assertIn("unchanged", self.lab.k("apply", "-f", support.EXAMPLES))
-        self.lab.k("delete", "-f", support.EXAMPLES, timeout=120)
+        # The Endpoints go with their Service.
+        self.lab.k("delete", "-f", support.EXAMPLES, "--ignore-not-found", timeout=120)
 
 
 class Hostile(LabTest):
