@@ -1,0 +1,305 @@
+// All controllers together over the real registry in memory.
+#include <coracle/controllers.h>
+#include <gtest/gtest.h>
+
+#include "pod_gc.h"
+#include "support/registry_client.h"
+
+namespace coracle {
+namespace {
+
+using test::ManualClock;
+using test::RegistryClient;
+
+Json pod_json(const std::string& name, const std::string& node = "") {
+  Json out = {
+      {"metadata", {{"name", name}, {"namespace", "default"}, {"labels", {{"app", "web"}}}}},
+      {"spec",
+       {{"containers",
+         Json::array({{{"name", "c"},
+                       {"image", "coracle/echo"},
+                       {"ports", Json::array({{{"name", "http"}, {"containerPort", 8080}}})}}})}}}};
+  if (!node.empty()) out["spec"]["nodeName"] = node;
+  return out;
+}
+
+class ControllersTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    auto made = Controllers::create(*api_, clock_, {.pod_cidr = *Cidr::parse("10.42.0.0/16")});
+    ASSERT_TRUE(made) << made.error().message;
+    controllers_ = std::move(*made);
+    controllers_->start();
+  }
+  void TearDown() override { controllers_->stop(); }
+
+  Json make(const Resource& resource, const Json& object) {
+    const auto made = api_->create(resource, Object(object));
+    EXPECT_TRUE(made) << made.error().message;
+    return made ? made->json() : Json();
+  }
+  void node(const std::string& name, bool ready = true) {
+    make(resources::kNodes, {{"metadata", {{"name", name}}}});
+    set_node_ready(name, ready);
+  }
+  void set_node_ready(const std::string& name, bool ready) {
+    const Json status = {
+        {"status",
+         {{"conditions", Json::array({{{"type", "Ready"}, {"status", ready ? "True" : "False"}}})},
+          {"addresses", Json::array({{{"type", "InternalIP"}, {"address", "192.0.2.7"}}})}}}};
+    ASSERT_TRUE(api_->patch(resources::kNodes, {"", name}, PatchType::JsonMerge, status, "status"));
+  }
+  // As an agent reports it.
+  void run(const std::string& name, const std::string& ip, bool ready) {
+    const Json status = {{"status",
+                          {{"phase", "Running"},
+                           {"podIP", ip},
+                           {"podIPs", Json::array({{{"ip", ip}}})},
+                           {"conditions", Json::array({{{"type", "Ready"},
+                                                        {"status", ready ? "True" : "False"}}})}}}};
+    const auto done =
+        api_->patch(resources::kPods, {"default", name}, PatchType::JsonMerge, status, "status");
+    ASSERT_TRUE(done) << done.error().message;
+  }
+  void service(const std::string& name, const Json& spec = Json::object()) {
+    Json object = {{"metadata", {{"name", name}, {"namespace", "default"}}},
+                   {"spec",
+                    {{"selector", {{"app", "web"}}},
+                     {"ports", Json::array({{{"port", 80}, {"targetPort", "http"}}})}}}};
+    object["spec"].update(spec);
+    make(resources::kServices, object);
+  }
+  // "10.42.0.5!" for one that is not ready.
+  static std::string addresses(const Json& endpoints) {
+    std::string out;
+    for (const Json& subset : endpoints.value("subsets", Json::array())) {
+      for (const Json& a : subset.value("addresses", Json::array()))
+        out += a["ip"].get<std::string>() + " ";
+      for (const Json& a : subset.value("notReadyAddresses", Json::array()))
+        out += a["ip"].get<std::string>() + "! ";
+    }
+    return out;
+  }
+  void expect_endpoints(const std::string& name, const std::string& expected) {
+    EXPECT_TRUE(api_.await(resources::kEndpoints, {"default", name}, [&](const Json& e) {
+      return e.is_object() && addresses(e) == expected;
+    })) << expected;
+  }
+  // The ready addresses of the Service's slices, however many there are.
+  bool slices_are(const std::string& service, const std::string& expected) {
+    // Any change of a slice brings the next look.
+    return api_.await(resources::kEndpointSlices, {"default", "none"}, [&](const Json&) {
+      const auto found =
+          api_->list(resources::kEndpointSlices,
+                     {.ns = "default", .label_selector = "kubernetes.io/service-name=" + service});
+      std::string out;
+      for (const Object& slice : found->items)
+        for (const Json& e : slice.json().value("endpoints", Json::array()))
+          if (json_bool(e, {"conditions", "ready"}))
+            out += e["addresses"][0].get<std::string>() + " ";
+      return out == expected;
+    });
+  }
+  bool gone(const Resource& resource, const ObjectKey& key) {
+    return api_.await(resource, key, [](const Json& o) { return o.is_null(); });
+  }
+
+  ManualClock clock_;
+  RegistryClient api_{clock_};
+  std::unique_ptr<Controllers> controllers_;
+};
+
+TEST_F(ControllersTest, EndpointsFollowTheirPods) {
+  service("web");
+  expect_endpoints("web", "");
+  make(resources::kPods, pod_json("a", "n"));
+  make(resources::kPods, pod_json("b", "n"));
+  run("a", "10.42.0.5", true);
+  expect_endpoints("web", "10.42.0.5 ");
+  run("b", "10.42.0.6", false);
+  expect_endpoints("web", "10.42.0.5 10.42.0.6! ");
+  run("b", "10.42.0.6", true);
+  expect_endpoints("web", "10.42.0.5 10.42.0.6 ");
+  EXPECT_TRUE(slices_are("web", "10.42.0.5 10.42.0.6 "));
+  run("a", "10.42.0.9", true);  // a new address
+  expect_endpoints("web", "10.42.0.6 10.42.0.9 ");
+  ASSERT_TRUE(api_->remove(resources::kPods, {"default", "b"}, {.grace_period_seconds = 0}));
+  expect_endpoints("web", "10.42.0.9 ");
+  EXPECT_TRUE(slices_are("web", "10.42.0.9 "));
+  const Json relabel = {{"metadata", {{"labels", {{"app", "other"}}}}}};
+  ASSERT_TRUE(api_->patch(resources::kPods, {"default", "a"}, PatchType::JsonMerge, relabel, ""));
+  expect_endpoints("web", "");
+  ASSERT_TRUE(api_->remove(resources::kServices, {"default", "web"}, {}));
+  EXPECT_TRUE(gone(resources::kEndpoints, {"default", "web"}));
+  EXPECT_TRUE(api_.await(resources::kEndpointSlices, {"default", "none"}, [&](const Json&) {
+    return api_->list(resources::kEndpointSlices, {.ns = "default"})->items.empty();
+  }));
+}
+
+TEST_F(ControllersTest, WhatSomeoneChangesIsPutRight) {
+  service("web");
+  make(resources::kPods, pod_json("a", "n"));
+  run("a", "10.42.0.5", true);
+  expect_endpoints("web", "10.42.0.5 ");
+  ASSERT_TRUE(api_->patch(resources::kEndpoints, {"default", "web"}, PatchType::JsonMerge,
+                          {{"subsets", nullptr}}, ""));
+  expect_endpoints("web", "10.42.0.5 ");
+  ASSERT_TRUE(api_->remove(resources::kEndpoints, {"default", "web"}, {}));
+  expect_endpoints("web", "10.42.0.5 ");
+}
+
+TEST_F(ControllersTest, ExternalNameHasNoEndpoints) {
+  service("web");
+  expect_endpoints("web", "");
+  const Json change = {
+      {"spec",
+       {{"type", "ExternalName"}, {"externalName", "example.com"}, {"clusterIP", nullptr}}}};
+  const auto changed =
+      api_->patch(resources::kServices, {"default", "web"}, PatchType::JsonMerge, change, "");
+  ASSERT_TRUE(changed) << changed.error().message;
+  EXPECT_TRUE(gone(resources::kEndpoints, {"default", "web"}));
+}
+
+TEST_F(ControllersTest, HandMadeEndpointsAreMirrored) {
+  service("outside", {{"selector", nullptr}});
+  make(resources::kEndpoints,
+       {{"metadata", {{"name", "outside"}, {"namespace", "default"}}},
+        {"subsets", Json::array({{{"addresses", Json::array({{{"ip", "192.0.2.10"}}})},
+                                  {"ports", Json::array({{{"port", 8080}}})}}})}});
+  EXPECT_TRUE(slices_are("outside", "192.0.2.10 "));
+  EXPECT_EQ(addresses(api_.get(resources::kEndpoints, {"default", "outside"})), "192.0.2.10 ");
+  ASSERT_TRUE(api_->remove(resources::kEndpoints, {"default", "outside"}, {}));
+  EXPECT_TRUE(slices_are("outside", ""));
+}
+
+TEST_F(ControllersTest, NodesGetRangesAndPodsNodes) {
+  make(resources::kPods, pod_json("early"));
+  EXPECT_TRUE(api_.await(resources::kPods, {"default", "early"}, [](const Json& p) {
+    return p.dump().find("no nodes available to schedule pods") != std::string::npos;
+  }));
+  node("a", false);
+  node("b", false);
+  std::set<std::string> ranges;
+  for (const char* name : {"a", "b"})
+    EXPECT_TRUE(api_.await(resources::kNodes, {"", name}, [&](const Json& n) {
+      const std::string cidr = json_string(n, {"spec", "podCIDR"});
+      if (!cidr.empty()) ranges.insert(cidr);
+      return !cidr.empty();
+    }));
+  EXPECT_EQ(ranges.size(), 2U);
+  set_node_ready("a", true);
+  set_node_ready("b", true);
+  const auto bound = [](const Json& p) { return !json_string(p, {"spec", "nodeName"}).empty(); };
+  EXPECT_TRUE(api_.await(resources::kPods, {"default", "early"}, bound));
+  std::map<std::string, int> count;
+  for (int i = 0; i < 19; ++i) make(resources::kPods, pod_json("p" + std::to_string(i)));
+  for (int i = 0; i < 19; ++i)
+    EXPECT_TRUE(
+        api_.await(resources::kPods, {"default", "p" + std::to_string(i)}, [&](const Json& p) {
+          if (bound(p)) ++count[json_string(p, {"spec", "nodeName"})];
+          return bound(p);
+        }));
+  ++count[json_string(api_.get(resources::kPods, {"default", "early"}), {"spec", "nodeName"})];
+  EXPECT_EQ(count["a"], 10);
+  EXPECT_EQ(count["b"], 10);
+}
+
+TEST_F(ControllersTest, LoadBalancersGetTheNodesAddresses) {
+  node("a");
+  service("lb", {{"type", "LoadBalancer"}});
+  const auto served = [](const Json& s) { return s.dump().find("192.0.2.7") != std::string::npos; };
+  EXPECT_TRUE(api_.await(resources::kServices, {"default", "lb"}, served));
+  service("lb2", {{"type", "LoadBalancer"}});
+  ASSERT_TRUE(api_->remove(resources::kServices, {"default", "lb"}, {}));
+  EXPECT_TRUE(api_.await(resources::kServices, {"default", "lb2"}, served));
+  set_node_ready("a", false);
+  EXPECT_TRUE(api_.await(resources::kServices, {"default", "lb2"},
+                         [&](const Json& s) { return !served(s); }));
+}
+
+TEST_F(ControllersTest, NamespacesAreEmptiedAndKeepADefaultAccount) {
+  make(resources::kNamespaces, {{"metadata", {{"name", "short"}}}});
+  EXPECT_TRUE(api_.await(resources::kServiceAccounts, {"short", "default"},
+                         [](const Json& a) { return a.is_object(); }));
+  ASSERT_TRUE(api_->remove(resources::kServiceAccounts, {"short", "default"}, {}));
+  EXPECT_TRUE(api_.await(resources::kServiceAccounts, {"short", "default"},
+                         [](const Json& a) { return a.is_object(); }));
+  for (const char* name : {"x", "y"})
+    make(resources::kConfigMaps, {{"metadata", {{"name", name}, {"namespace", "short"}}}});
+  Json pod = pod_json("p");
+  pod["metadata"]["namespace"] = "short";
+  make(resources::kPods, pod);
+  ASSERT_TRUE(api_->remove(resources::kNamespaces, {"", "short"}, {}));
+  // Looks again by the clock while something is left: keep it going.
+  for (int i = 0; i < 100 && api_.get(resources::kNamespaces, {"", "short"}).is_object(); ++i) {
+    clock_.advance(std::chrono::seconds(1));
+    make(resources::kConfigMaps,
+         {{"metadata", {{"name", "tick-" + std::to_string(i)}, {"namespace", "default"}}}});
+    std::this_thread::yield();
+    make(resources::kNamespaces, {{"metadata", {{"name", "wake-" + std::to_string(i)}}}});
+  }
+  EXPECT_TRUE(gone(resources::kNamespaces, {"", "short"}));
+  EXPECT_TRUE(api_->list(resources::kConfigMaps, {.ns = "short"})->items.empty());
+}
+
+TEST_F(ControllersTest, DependentsGoWithTheirOwner) {
+  const auto owned = [&](const std::string& name, const Json& owner, bool blocks) {
+    Json object = {{"metadata",
+                    {{"name", name},
+                     {"namespace", "default"},
+                     {"ownerReferences", Json::array({{{"apiVersion", "v1"},
+                                                       {"kind", "ConfigMap"},
+                                                       {"name", owner["metadata"]["name"]},
+                                                       {"uid", owner["metadata"]["uid"]},
+                                                       {"blockOwnerDeletion", blocks}}})}}}};
+    make(resources::kConfigMaps, object);
+  };
+  const auto owner = [&](const std::string& name) {
+    return make(resources::kConfigMaps, {{"metadata", {{"name", name}, {"namespace", "default"}}}});
+  };
+  owned("b-child", owner("background"), false);
+  ASSERT_TRUE(api_->remove(resources::kConfigMaps, {"default", "background"}, {}));
+  EXPECT_TRUE(gone(resources::kConfigMaps, {"default", "b-child"}));
+
+  owned("f-child", owner("foreground"), true);
+  ASSERT_TRUE(api_->remove(resources::kConfigMaps, {"default", "foreground"},
+                           {.propagation_policy = "Foreground"}));
+  EXPECT_TRUE(gone(resources::kConfigMaps, {"default", "foreground"}));
+  EXPECT_TRUE(api_.get(resources::kConfigMaps, {"default", "f-child"}).is_null())
+      << "the owner waits for it";
+
+  owned("o-child", owner("orphan"), true);
+  ASSERT_TRUE(api_->remove(resources::kConfigMaps, {"default", "orphan"},
+                           {.propagation_policy = "Orphan"}));
+  EXPECT_TRUE(gone(resources::kConfigMaps, {"default", "orphan"}));
+  const Json child = api_.get(resources::kConfigMaps, {"default", "o-child"});
+  ASSERT_TRUE(child.is_object());
+  EXPECT_EQ(json_find(child, {"metadata", "ownerReferences"}), nullptr);
+
+  Json absent = {{"metadata", {{"name", "never"}, {"uid", "never-was"}}}};
+  owned("stray", absent, false);
+  EXPECT_TRUE(gone(resources::kConfigMaps, {"default", "stray"}));
+}
+
+TEST(PodGarbageCollector, PodsOfAVanishedNodeGoAfterAWhile) {
+  ManualClock clock;
+  RegistryClient api(clock);
+  Informer<Pod> pods(*api, resources::kPods);
+  Informer<Node> nodes(*api, resources::kNodes);
+  ASSERT_TRUE(api->create(resources::kPods, Object(pod_json("p", "vanished"))));
+  pods.start();
+  nodes.start();
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+  ASSERT_TRUE(pods.wait_synced(deadline) && nodes.wait_synced(deadline));
+  PodGarbageCollector collector(*api, clock, pods, nodes);
+  const auto first = collector.reconcile({"default", "p"});
+  ASSERT_TRUE(first && *first);
+  EXPECT_EQ(**first, kOrphanedPodGrace);
+  EXPECT_TRUE(api.get(resources::kPods, {"default", "p"}).is_object());
+  clock.advance(kOrphanedPodGrace);
+  ASSERT_TRUE(collector.reconcile({"default", "p"}));
+  EXPECT_TRUE(api.get(resources::kPods, {"default", "p"}).is_null());
+}
+
+}  // namespace
+}  // namespace coracle
