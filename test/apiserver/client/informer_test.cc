@@ -1,0 +1,197 @@
+// The informer against a scripted API: what it does when lists fail, watches end and expire.
+#include <coracle/informer.h>
+#include <gtest/gtest.h>
+
+#include <condition_variable>
+#include <deque>
+#include <mutex>
+#include <nlohmann/json.hpp>
+
+namespace coracle {
+namespace {
+
+using namespace std::chrono_literals;
+
+Object object(const std::string& name, Revision revision, const std::string& value = "") {
+  return Object(Json{{"metadata",
+                      {{"name", name},
+                       {"namespace", "ns"},
+                       {"uid", "uid-" + name},
+                       {"resourceVersion", std::to_string(revision)}}},
+                     {"data", {{"value", value}}}});
+}
+
+struct Value {
+  std::string name, value;
+  static Result<Value> decode(const Object& o) {
+    if (json_string(o.json(), {"data", "value"}) == "broken")
+      return Error{Code::BadRequest, "broken"};
+    return Value{o.name(), json_string(o.json(), {"data", "value"})};
+  }
+};
+
+// Answers lists and watches from a script; a watch without one waits until it is stopped.
+class ScriptedClient : public Client {
+ public:
+  using Watch = std::deque<Result<std::vector<WatchEvent>>>;
+  void will_list(Result<ObjectList> answer) { lists_.push_back(std::move(answer)); }
+  void will_watch(Watch answers) { watches_.push_back(std::move(answers)); }
+  std::vector<Revision> watched_from() {
+    const std::lock_guard lock(mutex_);
+    return from_;
+  }
+  bool await_watches(std::size_t count) {
+    std::unique_lock lock(mutex_);
+    return changed_.wait_for(lock, 10s, [&] { return from_.size() >= count; });
+  }
+
+  Result<ObjectList> list(const Resource&, const ListOptions&) override {
+    const std::lock_guard lock(mutex_);
+    if (lists_.empty()) return Error{Code::Unavailable, "no more lists"};
+    auto out = std::move(lists_.front());
+    lists_.pop_front();
+    return out;
+  }
+  Result<std::unique_ptr<ClientWatch>> watch(const Resource&, const ListOptions&,
+                                             Revision from) override {
+    const std::lock_guard lock(mutex_);
+    from_.push_back(from);
+    changed_.notify_all();
+    auto out = std::make_unique<Scripted>();
+    if (!watches_.empty()) {
+      out->answers = std::move(watches_.front());
+      watches_.pop_front();
+    }
+    return std::unique_ptr<ClientWatch>(std::move(out));
+  }
+  Result<Object> get(const Resource&, const ObjectKey&) override { return none(); }
+  Result<Object> create(const Resource&, const Object&) override { return none(); }
+  Result<Object> update(const Resource&, const Object&, const std::string&) override {
+    return none();
+  }
+  Result<Object> patch(const Resource&, const ObjectKey&, PatchType, const Json&,
+                       const std::string&) override {
+    return none();
+  }
+  Result<void> remove(const Resource&, const ObjectKey&, const DeleteOptions&) override {
+    return none();
+  }
+
+ private:
+  static Error none() { return {Code::MethodNotAllowed, "not scripted"}; }
+  struct Scripted : ClientWatch {
+    Watch answers;
+    Result<std::vector<WatchEvent>> next(const std::stop_token& stop) override {
+      if (!answers.empty()) {
+        auto out = std::move(answers.front());
+        answers.pop_front();
+        return out;
+      }
+      std::mutex mutex;
+      std::condition_variable_any never;
+      std::unique_lock lock(mutex);
+      (void)never.wait(lock, stop, [] { return false; });
+      return std::vector<WatchEvent>{};
+    }
+  };
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<Result<ObjectList>> lists_;
+  std::deque<Watch> watches_;
+  std::vector<Revision> from_;
+};
+
+using Type = WatchEvent::Type;
+
+class InformerTest : public ::testing::Test {
+ protected:
+  void start() {
+    informer_.add_index("value", [](const Value& v) { return std::vector<std::string>{v.value}; });
+    informer_.on_change_values([this](const ObjectKey& key, const auto& old, const auto& now) {
+      // The cache has changed already.
+      EXPECT_EQ(informer_.get(key), now);
+      const std::lock_guard lock(mutex_);
+      heard_ += key.name + ":" + (old ? old->value : "-") + ">" + (now ? now->value : "-") + " ";
+      changed_.notify_all();
+    });
+    informer_.start();
+  }
+  void expect_heard(const std::string& expected) {
+    std::unique_lock lock(mutex_);
+    changed_.wait_for(lock, 10s, [&] { return heard_ == expected; });
+    EXPECT_EQ(heard_, expected);
+  }
+  ScriptedClient client_;
+  Informer<Value> informer_{client_, resources::kConfigMaps};
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::string heard_;
+};
+
+TEST_F(InformerTest, ListsThenFollows) {
+  client_.will_list(ObjectList{{object("a", 1, "x"), object("b", 2, "y")}, 5});
+  client_.will_watch({std::vector<WatchEvent>{{Type::Added, object("c", 6, "x")},
+                                              {Type::Modified, object("a", 7, "z")},
+                                              {Type::Bookmark, object("", 8)}},
+                      std::vector<WatchEvent>{{Type::Deleted, object("b", 9)}},
+                      std::vector<WatchEvent>{}});  // a clean end
+  start();
+  expect_heard("a:->x b:->y c:->x a:x>z b:y>- ");
+  ASSERT_TRUE(client_.await_watches(2));
+  EXPECT_EQ(client_.watched_from(), (std::vector<Revision>{5, 9}));
+  EXPECT_TRUE(informer_.synced());
+  EXPECT_EQ(informer_.list().size(), 2U);
+  ASSERT_EQ(informer_.by_index("value", "x").size(), 1U);
+  EXPECT_EQ(informer_.by_index("value", "x")[0]->name, "c");
+  EXPECT_TRUE(informer_.by_index("value", "y").empty());
+  EXPECT_EQ(informer_.get({"ns", "b"}), nullptr);
+}
+
+TEST_F(InformerTest, RelistsWhenExpiredAndTellsOnlyDifferences) {
+  client_.will_list(ObjectList{{object("a", 1, "x"), object("b", 2, "y"), object("c", 3, "w")}, 5});
+  client_.will_watch({Error{Code::Expired, "too old"}});
+  client_.will_list(
+      ObjectList{{object("a", 1, "x"), object("b", 40, "z"), object("d", 41, "v")}, 50});
+  start();
+  expect_heard("a:->x b:->y c:->w b:y>z d:->v c:w>- ");
+  ASSERT_TRUE(client_.await_watches(2));
+  EXPECT_EQ(client_.watched_from(), (std::vector<Revision>{5, 50}));
+}
+
+TEST_F(InformerTest, ABrokenConnectionResumesWithoutAList) {
+  client_.will_list(ObjectList{{object("a", 1, "x")}, 5});
+  client_.will_watch({std::vector<WatchEvent>{{Type::Modified, object("a", 6, "y")}},
+                      Error{Code::Unavailable, "connection reset"}});
+  client_.will_watch({std::vector<WatchEvent>{{Type::Modified, object("a", 7, "z")}}});
+  start();
+  expect_heard("a:->x a:x>y a:y>z ");
+  EXPECT_EQ(client_.watched_from()[1], 6);
+}
+
+TEST_F(InformerTest, AFailedListIsTriedAgain) {
+  client_.will_list(Error{Code::Unavailable, "not yet"});
+  client_.will_list(Error{Code::Internal, "not yet"});
+  client_.will_list(ObjectList{{object("a", 1, "x")}, 5});
+  start();
+  EXPECT_TRUE(informer_.wait_synced(std::chrono::steady_clock::now() + 10s));
+  expect_heard("a:->x ");
+}
+
+TEST_F(InformerTest, WhatCannotBeDecodedIsAbsent) {
+  client_.will_list(ObjectList{{object("a", 1, "x"), object("b", 2, "broken")}, 5});
+  client_.will_watch({std::vector<WatchEvent>{{Type::Modified, object("a", 6, "broken")},
+                                              {Type::Modified, object("b", 7, "y")}}});
+  start();
+  expect_heard("a:->x a:x>- b:->y ");
+}
+
+TEST_F(InformerTest, StopsWhileItWaitsToTryAgain) {
+  start();  // every list fails
+  EXPECT_FALSE(informer_.wait_synced(std::chrono::steady_clock::now() + 300ms));
+  const auto before = std::chrono::steady_clock::now();
+  informer_.stop();
+  EXPECT_LT(std::chrono::steady_clock::now() - before, 3s) << "it waited its back-off out";
+}
+
+}  // namespace
+}  // namespace coracle
