@@ -15,7 +15,7 @@
 namespace coracle {
 namespace {
 
-constexpr std::size_t kMaxWaitingEvents = 1'000;    // then the connection is not read on
+constexpr std::size_t kMaxWaitingEvents = 1'000;         // then the connection is not read on
 constexpr std::size_t kMaxLine = std::size_t{8} << 20U;  // of one event
 
 std::optional<WatchEvent::Type> type_of(const std::string& text) {

@@ -7,9 +7,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <csignal>
 #include <algorithm>
 #include <array>
+#include <csignal>
 #include <string_view>
 #include <utility>
 
