@@ -3,6 +3,7 @@
 Each test module brings up one lab named after its process id and takes it down again, also when it fails.
 """
 import atexit
+import functools
 import glob
 import json
 import os
@@ -43,18 +44,19 @@ def eventually(condition, what, timeout=30.0):
         time.sleep(0.1)
 
 
+@functools.lru_cache
 def kubectl_binaries():
-    """Every kubectl to test with: the one on PATH, and others lying beside it, oldest and newest first."""
-    found = {}
+    """Every kubectl to test with, by its version ("1.27"): the one on PATH, others beside it, and the oldest supported."""
+    candidates = [os.path.join(ROOT, "build/deps/kubectl-1.20/kubectl")]
     path = shutil.which("kubectl")
     if path:
-        found["PATH"] = path
-        for other in sorted(glob.glob(os.path.join(os.path.dirname(os.path.realpath(path)), "kubectl.1.*"))):
-            found[other.rsplit(".1.", 1)[1].join(["1.", ""])] = other
-    old = os.path.join(ROOT, "build/deps/kubectl-1.20/kubectl")
-    if os.path.exists(old):
-        found["1.20"] = old
-    return found
+        candidates += [path, *glob.glob(os.path.join(os.path.dirname(os.path.realpath(path)), "kubectl.1.*"))]
+    found = {}
+    for binary in candidates:
+        if os.path.exists(binary):
+            client = json.loads(run([binary, "version", "--client", "-o", "json"])[1])["clientVersion"]
+            found[".".join(client["gitVersion"].lstrip("v").split(".")[:2])] = binary
+    return dict(sorted(found.items(), key=lambda item: int(item[0].split(".")[1])))
 
 
 class Lab:
