@@ -324,8 +324,9 @@ TEST_F(ProcessRuntimeTest, ContainersDieWithTheirSupervisor) {
   const int process = static_cast<int>(syscall(SYS_pidfd_open, started->pid, 0));
   ASSERT_GE(process, 0);
   for (const pid_t pid : processes_of("coracle-supervisor")) {
-    if (slurp("/proc/" + std::to_string(pid) + "/cmdline").find(dir_) != std::string::npos)
-      ASSERT_EQ(kill(pid, SIGKILL), 0);
+    const std::string line = slurp("/proc/" + std::to_string(pid) + "/cmdline");
+    if (line.find(dir_) == std::string::npos) continue;
+    ASSERT_EQ(kill(pid, SIGKILL), 0);
   }
   pollfd wait = {process, POLLIN, 0};
   EXPECT_EQ(poll(&wait, 1, 10'000), 1) << "its container lives on";
