@@ -286,7 +286,7 @@ Result<std::vector<SandboxState>> ProcessRuntime::list() const {
        it.increment(error)) {
     auto one = state(it->path().filename().string());
     if (!one) continue;
-    if (one->alive) const_cast<ProcessRuntime*>(this)->follow(one->spec.pod_uid);
+    if (one->alive) follow(one->spec.pod_uid);
     out.push_back(std::move(*one));
   }
   if (error) return Error{Code::Internal, pods_dir_ + ": " + error.message()};
@@ -326,7 +326,7 @@ void ProcessRuntime::on_change(std::function<void(const std::string& pod_uid)> f
 }
 
 // Listens to the sandbox's supervisor from now on.
-void ProcessRuntime::follow(const std::string& pod_uid) {
+void ProcessRuntime::follow(const std::string& pod_uid) const {
   const std::lock_guard lock(mutex_);
   if (watched_.contains(pod_uid)) return;
   const auto dir = sandbox_dir(pod_uid);

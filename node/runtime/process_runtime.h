@@ -41,7 +41,7 @@ class ProcessRuntime : public Runtime {
   Result<Fd> sandbox_dir(const std::string& pod_uid) const;
   Result<void> prepare_files(const SandboxSpec& spec);
   Result<void> launch(const SandboxSpec& spec);
-  void follow(const std::string& pod_uid);
+  void follow(const std::string& pod_uid) const;
   void forget(const std::string& pod_uid);
   void watch(const std::stop_token& stop);
   void heard(int fd);
@@ -49,9 +49,9 @@ class ProcessRuntime : public Runtime {
   const std::string pods_dir_;
   const std::vector<std::string> hidden_;
   const Fd executable_, epoll_, wake_;
-  std::mutex mutex_;
-  std::map<std::string, Fd> watched_;  // a connection to each living supervisor, by uid
-  std::mutex listener_mutex_;          // held while it is called
+  mutable std::mutex mutex_;
+  mutable std::map<std::string, Fd> watched_;  // a connection to each living supervisor, by uid
+  std::mutex listener_mutex_;                  // held while it is called
   std::function<void(const std::string&)> listener_;
   std::jthread thread_;
 };
