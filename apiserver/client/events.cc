@@ -1,7 +1,10 @@
 #include <coracle/events.h>
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
+#include <chrono>
 #include <condition_variable>
+#include <cstdint>
 #include <cstdio>
 #include <deque>
 #include <map>
@@ -25,17 +28,15 @@ struct Occurrence {
 using Identity = std::tuple<std::string, std::string, std::string, std::string, std::string>;
 
 Identity identity(const Occurrence& o) {
-  return {o.about.uid + "/" + o.about.ns + "/" + o.about.name, o.about.field_path, o.type, o.reason,
-          o.message};
+  return {o.about.uid + "/" + o.about.kind + "/" + o.about.ns + "/" + o.about.name,
+          o.about.field_path, o.type, o.reason, o.message};
 }
 
 // client-go's: the object's name and the time in hexadecimal.
-std::string event_name(const Occurrence& o) {
+std::string event_name(const ObjectReference& about, std::int64_t nanoseconds) {
   char hex[24];
-  const auto nanoseconds =
-      std::chrono::duration_cast<std::chrono::nanoseconds>(o.at.time_since_epoch()).count();
   (void)std::snprintf(hex, sizeof(hex), "%llx", static_cast<unsigned long long>(nanoseconds));
-  return o.about.name + "." + hex;
+  return about.name + "." + hex;
 }
 
 Json reference_json(const ObjectReference& about) {
@@ -65,7 +66,10 @@ class EventRecorder::Impl {
   void record(const ObjectReference& about, const char* type, const std::string& reason,
               const std::string& message) {
     const std::lock_guard lock(mutex_);
-    if (waiting_.size() >= kMaxWaiting) return;
+    if (waiting_.size() >= kMaxWaiting) {
+      spdlog::debug("event {} of {}: too many wait, dropped", reason, about.name);
+      return;
+    }
     waiting_.push_back({about, type, reason, message, clock_.now()});
     changed_.notify_all();
   }
@@ -83,7 +87,8 @@ class EventRecorder::Impl {
 
   void run(const std::stop_token& stop) {
     std::unique_lock lock(mutex_);
-    while (changed_.wait(lock, stop, [this] { return !waiting_.empty(); })) {
+    while (changed_.wait(lock, stop, [this] { return !waiting_.empty(); }) &&
+           !stop.stop_requested()) {
       const Occurrence next = std::move(waiting_.front());
       waiting_.pop_front();
       writing_ = true;
@@ -101,8 +106,11 @@ class EventRecorder::Impl {
   void write(const Occurrence& o) {
     const Identity id = identity(o);
     if (const auto it = written_.find(id); it != written_.end()) {
-      if (count_up(it->second, o)) return;
-      written_.erase(it);  // it has expired or was deleted
+      const auto counted = count_up(it->second, o);
+      if (counted) return;
+      spdlog::debug("event {} of {}: {}", o.reason, o.about.name, counted.error().message);
+      if (!is_not_found(counted.error())) return;  // the next repeat brings the count
+      written_.erase(it);                          // it has expired or was deleted
     }
     const auto created = client_.create(resources::kEvents, event_object(o));
     if (!created) {
@@ -113,37 +121,46 @@ class EventRecorder::Impl {
     written_[id] = {created->key(), 1};
   }
 
-  bool count_up(Written& written, const Occurrence& o) {
-    const Json patch = {{"count", written.count + 1}, {"lastTimestamp", format_time(o.at)}};
-    if (!client_.patch(resources::kEvents, written.key, PatchType::JsonMerge, patch, ""))
-      return false;
+  Result<void> count_up(Written& written, const Occurrence& o) {
     ++written.count;
-    return true;
+    const Json patch = {{"count", written.count}, {"lastTimestamp", format_time(o.at)}};
+    TRY(client_.patch(resources::kEvents, written.key, PatchType::JsonMerge, patch, ""));
+    return {};
   }
 
-  Object event_object(const Occurrence& o) const {
+  // The time in nanoseconds, but never the same twice: names of events must differ.
+  std::int64_t stamp(std::chrono::system_clock::time_point at) {
+    const std::int64_t now =
+        std::chrono::duration_cast<std::chrono::nanoseconds>(at.time_since_epoch()).count();
+    last_stamp_ = std::max(last_stamp_ + 1, now);
+    return last_stamp_;
+  }
+
+  Object event_object(const Occurrence& o) {
     Json source = {{"component", component_}};
     if (!host_.empty()) source["host"] = host_;
     const std::string ns = o.about.ns.empty() ? "default" : o.about.ns;
-    return Object(Json{{"apiVersion", "v1"},
-                       {"kind", "Event"},
-                       {"metadata", {{"name", event_name(o)}, {"namespace", ns}}},
-                       {"involvedObject", reference_json(o.about)},
-                       {"reason", o.reason},
-                       {"message", o.message},
-                       {"type", o.type},
-                       {"source", std::move(source)},
-                       {"count", 1},
-                       {"firstTimestamp", format_time(o.at)},
-                       {"lastTimestamp", format_time(o.at)},
-                       {"reportingComponent", component_},
-                       {"reportingInstance", host_}});
+    return Object(
+        Json{{"apiVersion", "v1"},
+             {"kind", "Event"},
+             {"metadata", {{"name", event_name(o.about, stamp(o.at))}, {"namespace", ns}}},
+             {"involvedObject", reference_json(o.about)},
+             {"reason", o.reason},
+             {"message", o.message},
+             {"type", o.type},
+             {"source", std::move(source)},
+             {"count", 1},
+             {"firstTimestamp", format_time(o.at)},
+             {"lastTimestamp", format_time(o.at)},
+             {"reportingComponent", component_},
+             {"reportingInstance", host_}});
   }
 
   Client& client_;
   const Clock& clock_;
   const std::string component_, host_;
-  std::map<Identity, Written> written_;  // the writer thread's
+  std::map<Identity, Written> written_;  // the writer thread's, as the next
+  std::int64_t last_stamp_ = 0;
 
   std::mutex mutex_;
   std::condition_variable_any changed_;

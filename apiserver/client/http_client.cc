@@ -74,13 +74,15 @@ class HttpClient : public Client {
   }
 
  private:
-  // The server wants kind and apiVersion in a body.
+  // With kind and apiVersion, which the server wants in a body and leaves out of a list's items.
+  static Object named(const Resource& resource, Object o) {
+    if (!o.json().is_object() || (!o.kind().empty() && !o.api_version().empty())) return o;
+    o.json()["kind"] = resource.kind;
+    o.json()["apiVersion"] = resource.api_version();
+    return o;
+  }
   static std::string body_of(const Resource& resource, const Object& o) {
-    if (!o.kind().empty() && !o.api_version().empty()) return o.dump();
-    Object named = o;
-    named.json()["kind"] = resource.kind;
-    named.json()["apiVersion"] = resource.api_version();
-    return named.dump();
+    return named(resource, o).dump();
   }
 
   static std::string selectors(const ListOptions& options) {
@@ -110,7 +112,7 @@ class HttpClient : public Client {
       token = json_string(page.json(), {"metadata", "continue"});
       const Json* items = json_find(page.json(), {"items"});
       if (items == nullptr || !items->is_array()) break;
-      for (const Json& item : *items) out.items.emplace_back(item);
+      for (const Json& item : *items) out.items.push_back(named(resource, Object(item)));
     } while (!token.empty());
     return out;
   }

@@ -39,14 +39,27 @@ Code code_of(const std::string& reason, long http_status) {
       return Code::Forbidden;
     case 404:
       return Code::NotFound;
+    case 405:
+      return Code::MethodNotAllowed;
+    case 406:
+      return Code::NotAcceptable;
     case 409:
       return Code::Conflict;
     case 410:
       return Code::Expired;
+    case 413:
+      return Code::TooLarge;
+    case 415:
+      return Code::UnsupportedMediaType;
+    case 422:
+      return Code::Invalid;
     case 429:
       return Code::TooManyRequests;
+    case 502:
     case 503:
       return Code::Unavailable;
+    case 504:
+      return Code::Timeout;
     default:
       return Code::Internal;
   }
@@ -74,7 +87,10 @@ void apply_credentials(CURL* handle, const HttpClientOptions& options) {
   curl_easy_setopt(handle, CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1);
   curl_easy_setopt(handle, CURLOPT_NOSIGNAL, 1L);
   curl_easy_setopt(handle, CURLOPT_NOPROXY, "*");
+  // A watch hears nothing for long; without probes it would not notice that its server is gone.
   curl_easy_setopt(handle, CURLOPT_TCP_KEEPALIVE, 1L);
+  curl_easy_setopt(handle, CURLOPT_TCP_KEEPIDLE, 15L);
+  curl_easy_setopt(handle, CURLOPT_TCP_KEEPINTVL, 5L);
   curl_easy_setopt(handle, CURLOPT_CONNECTTIMEOUT_MS, 5'000L);
 }
 

@@ -15,6 +15,7 @@ namespace {
 
 constexpr std::chrono::milliseconds kRetryMin{50};
 constexpr std::chrono::milliseconds kRetryMax{5'000};
+constexpr std::chrono::seconds kShortWatch{1};  // one that lasted longer was a healthy one
 
 // Doubles from kRetryMin to kRetryMax, each within ±25 % so that many clients do not march in step.
 class Backoff {
@@ -32,6 +33,12 @@ class Backoff {
   std::chrono::milliseconds next_ = kRetryMin;
   std::minstd_rand random_{std::random_device{}()};
 };
+
+// Errors after which the last revision still holds: the watch goes on from there.
+bool is_passing(const Error& error) {
+  return error.code == Code::Unavailable || error.code == Code::Timeout ||
+         error.code == Code::TooManyRequests;
+}
 
 }  // namespace
 
@@ -104,19 +111,14 @@ class InformerCore::Impl {
     while (!stop.stop_requested()) {
       const Result<void> done = listed ? follow(stop, backoff) : relist();
       if (done) {
-        if (!listed) backoff.reset();
         listed = true;
-        continue;
-      }
-      if (is_expired(done.error())) {
-        listed = false;
-        if (!stop.stop_requested()) pause(stop, backoff.take());
         continue;
       }
       if (stop.stop_requested()) return;
       spdlog::debug("informer {}: {}", resource_.plural, done.error().message);
-      // A revision that the server does not know (it lost its data): start over.
-      if (listed && done.error().code != Code::Unavailable) listed = false;
+      // Anything else (Expired, a revision that the server does not know since it lost its data):
+      // start over.
+      if (!is_passing(done.error())) listed = false;
       pause(stop, backoff.take());
     }
   }
@@ -148,23 +150,39 @@ class InformerCore::Impl {
     return {};
   }
 
-  // One watch, until it ends.
+  // One watch, until it ends. The back-off starts afresh only when the watch was of use, so that a
+  // server which ends or refuses every watch at once is not asked in a busy loop.
   Result<void> follow(const std::stop_token& stop, Backoff& backoff) {
+    const auto opened = std::chrono::steady_clock::now();
     const auto watch = TRY(client_.watch(resource_, options_, revision_));
+    bool useful = false;
     while (!stop.stop_requested()) {
-      const std::vector<WatchEvent> events = TRY(watch->next(stop));
-      if (events.empty()) return {};
-      backoff.reset();
-      for (const WatchEvent& event : events) {
-        if (event.type == WatchEvent::Type::Deleted) {
-          erase(event.object.key());
-        } else if (event.type != WatchEvent::Type::Bookmark) {
-          put(event.object);
-        }
-        revision_ = std::max(revision_, event.object.revision());
-      }
+      const auto events = watch->next(stop);
+      if (events && apply(*events)) useful = true;
+      if (std::chrono::steady_clock::now() - opened >= kShortWatch) useful = true;
+      if (useful) backoff.reset();
+      if (!events) return events.error();
+      if (!events->empty()) continue;
+      if (!useful) return Error{Code::Unavailable, "the watch ended at once"};
+      return {};
     }
     return {};
+  }
+
+  // Whether there was more than bookmarks.
+  bool apply(const std::vector<WatchEvent>& events) {
+    bool any = false;
+    for (const WatchEvent& event : events) {
+      revision_ = std::max(revision_, event.object.revision());
+      if (event.type == WatchEvent::Type::Bookmark) continue;
+      any = true;
+      if (event.type == WatchEvent::Type::Deleted) {
+        erase(event.object.key());
+      } else {
+        put(event.object);
+      }
+    }
+    return any;
   }
 
   void put(const Object& object) {

@@ -43,58 +43,152 @@ class HttpClientTest : public ClusterFixture {
   std::unique_ptr<Client> http_;
 };
 
-// What a script of operations gives, without what differs between any two objects.
-std::vector<std::string> script(Client& client, const std::string& tag) {
-  std::vector<std::string> out;
-  const auto said = [&](const auto& result, const std::string& what) {
-    std::string line = what + ": ";
-    if (!result) {
-      line += std::to_string(static_cast<int>(result.error().code)) + " " + result.error().message;
-      for (const Cause& c : result.error().causes) line += " [" + c.field + " " + c.reason + "]";
-    } else {
-      line += "ok";
-    }
-    for (auto at = line.find(tag); at != std::string::npos; at = line.find(tag))
-      line.replace(at, tag.size(), "TAG");
-    line = line.substr(0, line.find(", UID in object meta"));
-    out.push_back(line);
-  };
-  const Resource& maps = resources::kConfigMaps;
-  const ObjectKey key{"default", "m-" + tag};
-  said(client.get(maps, key), "get absent");
-  said(client.create(maps, map_object(key.name, "1")), "create");
-  said(client.create(maps, map_object(key.name, "1")), "create again");
-  said(client.create(maps, map_object("Bad_Name", "1")), "create badly named");
-  Object stale = *client.get(maps, key);
-  Object changed = stale;
-  changed.json()["data"]["k"] = "2";
-  said(client.update(maps, changed, ""), "update");
-  said(client.update(maps, stale, ""), "update a stale one");
-  said(client.patch(maps, key, PatchType::JsonMerge, {{"data", {{"k", nullptr}, {"j", "3"}}}}, ""),
-       "merge patch");
-  said(client.patch(maps, key, PatchType::StrategicMerge, {{"data", {{"s", "4"}}}}, ""),
-       "strategic patch");
-  const Json bad_test = Json::array({{{"op", "test"}, {"path", "/data/j"}, {"value", "no"}}});
-  said(client.patch(maps, key, PatchType::JsonPatch, bad_test, ""), "json patch");
-  out.push_back(client.get(maps, key)->json()["data"].dump());
-  said(client.list(maps, {.ns = "default", .label_selector = "a in ("}), "bad selector");
-  Json service = {{"metadata", {{"name", "s-" + tag}, {"namespace", "default"}}},
-                  {"spec", {{"type", "Nonsense"}, {"ports", Json::array({{{"port", 99999}}})}}}};
-  said(client.create(resources::kServices, Object(service)), "bad service");
-  said(client.remove(maps, key, {.uid = "another"}), "delete another");
-  said(client.remove(maps, key, {}), "delete");
-  said(client.remove(maps, key, {}), "delete again");
-  return out;
-}
+// What a client says to a script of operations, without what differs between any two objects.
+class Script {
+ public:
+  Script(Client& client, std::string tag) : client_(client), tag_(std::move(tag)) {}
+  std::vector<std::string> run() {
+    write_and_read();
+    patch();
+    subresources();
+    refuse_and_remove();
+    return std::move(out_);
+  }
+
+ private:
+  template <typename T>
+  void said(const Result<T>& result, const std::string& what) {
+    if (result) return say(what + ": ok");
+    std::string line = what + ": " + std::to_string(static_cast<int>(result.error().code)) + " " +
+                       result.error().message;
+    for (const Cause& c : result.error().causes) line += " [" + c.field + " " + c.reason + "]";
+    say(line);
+  }
+  void say(std::string line) {
+    for (auto at = line.find(tag_); at != std::string::npos; at = line.find(tag_))
+      line.replace(at, tag_.size(), "TAG");
+    for (const char* field : {"UID", "ResourceVersion"})
+      line = line.substr(0, line.find(std::string(", ") + field + " in object meta"));
+    out_.push_back(line);
+  }
+
+  void write_and_read() {
+    said(client_.get(maps_, key_), "get absent");
+    said(client_.create(maps_, map_object(key_.name, "1")), "create");
+    said(client_.create(maps_, map_object(key_.name, "1")), "create again");
+    said(client_.create(maps_, map_object("Bad_Name", "1")), "create badly named");
+    const auto stale = client_.get(maps_, key_);
+    ASSERT_TRUE(stale) << stale.error().message;
+    Object changed = *stale;
+    changed.json()["data"]["k"] = "2";
+    changed.json()["metadata"]["labels"] = {{"app", tag_}, {"odd", ""}};
+    said(client_.update(maps_, changed, ""), "update");
+    said(client_.update(maps_, *stale, ""), "update a stale one");
+    const auto some = client_.list(
+        maps_, {.ns = "default", .label_selector = "app in (a, " + tag_ + "),odd=,app!=x&y"});
+    said(some, "list by a bad label");
+    const auto mine = client_.list(maps_, {.label_selector = "app in (a, " + tag_ + "),odd=,app!=x",
+                                           .field_selector = "metadata.name==" + key_.name});
+    ASSERT_TRUE(mine) << mine.error().message;
+    for (const Object& item : mine->items)
+      say(item.kind() + " " + item.api_version() + " " + item.json()["data"].dump());
+  }
+
+  void patch() {
+    said(client_.patch(maps_, key_, PatchType::JsonMerge, {{"data", {{"k", nullptr}, {"j", "3"}}}},
+                       ""),
+         "merge patch");
+    said(client_.patch(maps_, key_, PatchType::StrategicMerge, {{"data", {{"s", "4"}}}}, ""),
+         "strategic patch");
+    const Json bad_test = Json::array({{{"op", "test"}, {"path", "/data/j"}, {"value", "no"}}});
+    said(client_.patch(maps_, key_, PatchType::JsonPatch, bad_test, ""), "json patch");
+    say(client_.get(maps_, key_)->json()["data"].dump());
+  }
+
+  void subresources() {
+    const std::string name = "p-" + tag_;
+    const Json container = {{"name", "c"}, {"image", "i"}};
+    const Json pod = {{"metadata", {{"name", name}, {"namespace", "default"}}},
+                      {"spec", {{"containers", Json::array({container})}}}};
+    const auto bind = [&](const std::string& node) {
+      return client_.update(resources::kPods,
+                            Object(Json{{"apiVersion", "v1"},
+                                        {"kind", "Binding"},
+                                        {"metadata", {{"name", name}, {"namespace", "default"}}},
+                                        {"target", {{"kind", "Node"}, {"name", node}}}}),
+                            "binding");
+    };
+    said(bind("n1"), "bind an absent Pod");
+    said(client_.create(resources::kPods, Object(pod)), "create a Pod");
+    said(bind(""), "bind to nothing");
+    said(bind("n1"), "bind");
+    said(bind("n2"), "bind again");
+    said(client_.patch(resources::kPods, {"default", name}, PatchType::StrategicMerge,
+                       {{"status", {{"phase", "Running"}}}, {"spec", {{"nodeName", "n3"}}}},
+                       "status"),
+         "patch the status");
+    const auto bound = client_.get(resources::kPods, {"default", name});
+    ASSERT_TRUE(bound) << bound.error().message;
+    say(json_string(bound->json(), {"spec", "nodeName"}) + " " +
+        json_string(bound->json(), {"status", "phase"}));
+    Object ns(Json{{"metadata", {{"name", "n-" + tag_}}}});
+    said(client_.create(resources::kNamespaces, ns), "create a Namespace");
+    ns.json()["spec"] = {{"finalizers", Json::array()}};
+    const auto finalized = client_.update(resources::kNamespaces, ns, "finalize");
+    said(finalized, "finalize");
+    if (finalized) say(finalized->json()["spec"].dump());
+  }
+
+  void refuse_and_remove() {
+    said(client_.list(maps_, {.ns = "default", .label_selector = "a in ("}), "bad label selector");
+    said(client_.list(maps_, {.ns = "default", .field_selector = "spec.x=1"}),
+         "bad field selector");
+    Json service = {{"metadata", {{"name", "s-" + tag_}, {"namespace", "default"}}},
+                    {"spec", {{"type", "Nonsense"}, {"ports", Json::array({{{"port", 99999}}})}}}};
+    said(client_.create(resources::kServices, Object(service)), "bad service");
+    said(client_.get({"", "v1", "nothings", "Nothing", true}, key_), "unknown kind");
+    said(client_.remove(maps_, key_, {.uid = "another"}), "delete another");
+    said(client_.remove(maps_, key_, {.revision = 1}), "delete an older one");
+    said(client_.remove(maps_, key_, {}), "delete");
+    said(client_.remove(maps_, key_, {}), "delete again");
+  }
+
+  Client& client_;
+  const std::string tag_;
+  const Resource& maps_ = resources::kConfigMaps;
+  const ObjectKey key_{"default", "m-" + tag_};
+  std::vector<std::string> out_;
+};
 
 TEST_F(HttpClientTest, SaysWhatTheLocalClientSays) {
   LocalClient local(*registry_, system_clock());
-  const auto here = script(local, "local");
-  const auto there = script(*http_, "remote");
+  const auto here = Script(local, "local").run();
+  const auto there = Script(*http_, "remote").run();
   EXPECT_EQ(here, there);
   EXPECT_EQ(std::count_if(here.begin(), here.end(),
                           [](const std::string& line) { return line.ends_with(": ok"); }),
-            5);
+            10);
+}
+
+TEST_F(HttpClientTest, ReadsWhatTheLocalClientReads) {
+  LocalClient local(*registry_, system_clock());
+  for (const char* name : {"a", "b"})
+    ASSERT_TRUE(http_->create(resources::kConfigMaps, map_object(name, "\u00e9\n")));
+  const auto here = local.list(resources::kConfigMaps, {});
+  const auto there = http_->list(resources::kConfigMaps, {});
+  ASSERT_TRUE(here && there);
+  EXPECT_EQ(here->revision, there->revision);
+  ASSERT_EQ(here->items.size(), there->items.size());
+  for (std::size_t i = 0; i < here->items.size(); ++i)
+    EXPECT_EQ(here->items[i].json(), there->items[i].json());
+  const auto first_event = [](Client& client, Revision from) {
+    const auto watch = client.watch(resources::kConfigMaps, {}, from);
+    const auto events = watch ? (*watch)->next({}) : watch.error();
+    return events ? (*events)[0].object.json() : Json(events.error().message);
+  };
+  const Revision before_b = here->items[1].revision() - 1;
+  EXPECT_EQ(first_event(local, before_b), here->items[1].json());
+  EXPECT_EQ(first_event(*http_, before_b), here->items[1].json());
 }
 
 TEST_F(HttpClientTest, ListsAllPages) {
