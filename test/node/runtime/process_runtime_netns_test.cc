@@ -227,6 +227,7 @@ TEST_F(ProcessRuntimeTest, EtcFilesFollowWhileItRuns) {
 }
 
 TEST_F(ProcessRuntimeTest, ExecHasTheContainersEnvironmentAndATimeout) {
+  const std::string mark = std::to_string(7'000'000 + getpid());
   sandbox();
   ASSERT_TRUE(start({"sleep", "1000"}));
   auto ran = runtime_->exec("pod-a", "", {"sh", "-c", "echo $GREETING; echo err >&2; exit 3"}, 10s);
@@ -239,8 +240,8 @@ TEST_F(ProcessRuntimeTest, ExecHasTheContainersEnvironmentAndATimeout) {
   ran = runtime_->exec("pod-a", "c", {"nothing-like-it"}, 10s);
   ASSERT_TRUE(ran);
   EXPECT_EQ(ran->exit_code, 127);
-  EXPECT_EQ(runtime_->exec("pod-a", "c", {"sleep", "77777"}, 100ms).error().code, Code::Timeout);
-  EXPECT_EQ(processes_of(std::string("sleep\0", 6) + "77777"), std::set<pid_t>());
+  EXPECT_EQ(runtime_->exec("pod-a", "c", {"sleep", mark}, 100ms).error().code, Code::Timeout);
+  EXPECT_EQ(processes_of(mark), std::set<pid_t>());
   EXPECT_EQ(runtime_->exec("pod-a", "other", {"true"}, 1s).error().code, Code::NotFound);
   EXPECT_EQ(runtime_->exec("pod-z", "c", {"true"}, 1s).error().code, Code::NotFound);
 }
@@ -343,14 +344,17 @@ TEST_F(ProcessRuntimeTest, RemovalLeavesNothing) {
   const auto mounts = [] { return slurp("/proc/self/mountinfo"); };
   const std::string before = mounts();
   sandbox();
-  ASSERT_TRUE(shell("sleep 1000 & sleep 1001 & setsid sleep 1002 & wait"));
+  // Seconds that no other process of the machine sleeps.
+  const std::string mark = std::to_string(1'000'000 + getpid());
+  ASSERT_TRUE(
+      shell("sleep 1" + mark + " & sleep 2" + mark + " & setsid sleep 3" + mark + " & wait"));
   ASSERT_FALSE(processes_of(dir_).empty());
   const auto netns = runtime_->network_namespace("pod-a");
   ASSERT_TRUE(netns);
   ASSERT_TRUE(runtime_->remove_sandbox("pod-a"));
   EXPECT_EQ(processes_of(dir_), std::set<pid_t>());
-  for (const char* seconds : {"1000", "1001", "1002"})
-    EXPECT_EQ(processes_of(std::string("sleep\0", 6) + seconds), std::set<pid_t>()) << seconds;
+  for (const char* digit : {"1", "2", "3"})
+    EXPECT_EQ(processes_of(digit + mark), std::set<pid_t>()) << digit;
   EXPECT_FALSE(std::filesystem::exists(dir_ + "/pods/pod-a"));
   EXPECT_EQ(mounts(), before);
   EXPECT_EQ(runtime_->state("pod-a").error().code, Code::NotFound);
