@@ -35,6 +35,7 @@ std::vector<Subresource> subresources_of(const ResourceKind& kind) {
 }
 
 std::vector<std::string> verbs_of(const ResourceKind& kind) {
+  if (kind.answer) return {"create"};
   std::vector<std::string> verbs = {"create", "delete"};
   if (kind.delete_collection) verbs.emplace_back("deletecollection");
   verbs.insert(verbs.end(), {"get", "list", "patch", "update", "watch"});

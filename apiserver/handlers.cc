@@ -102,6 +102,8 @@ Handlers::Answer Handlers::resource(const HttpRequest& request, const ApiPath& r
 }
 
 Handlers::Answer Handlers::run(const Call& call, Verb verb, StatusSubject& subject) const {
+  if (call.kind.answer)
+    return verb == Verb::Create ? ask(call) : Answer(not_supported(call.route, verb));
   switch (verb) {
     case Verb::Get:
       return get(call);

@@ -66,6 +66,7 @@ class Handlers {
 
   // handlers_write.cc
   Answer create(const Call& call, StatusSubject& subject) const;
+  Answer ask(const Call& call) const;
   Answer bind(const Call& call) const;
   Answer update(const Call& call) const;
   Answer patch(const Call& call) const;

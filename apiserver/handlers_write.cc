@@ -103,6 +103,23 @@ Handlers::Answer Handlers::create(const Call& call, StatusSubject& subject) cons
   return response;
 }
 
+Handlers::Answer Handlers::ask(const Call& call) const {
+  const FieldValidation validation = TRY(field_validation(call.query, "CreateOptions"));
+  const Identity asker = TRY(options_.authenticator.authenticate(
+      call.http.certificate_der, call.http.header("Authorization")));
+  Warnings warnings;
+  Json object =
+      TRY(decode_body(call.http, call.kind.resource, call.kind.schema_type, validation, warnings));
+  FieldErrors errors;
+  if (call.kind.validate) call.kind.validate(object, errors);
+  if (!errors.empty()) return invalid(call.kind.resource, "", errors);
+  if (!object["metadata"].is_object()) object["metadata"] = Json::object();
+  call.kind.answer(object, asker);
+  HttpResponse response = object_response(201, call.kind, object, call.output, options_.clock);
+  add_warnings(response, warnings);
+  return response;
+}
+
 Handlers::Answer Handlers::bind(const Call& call) const {
   const WriteOptions options = TRY(write_options(call.query, "CreateOptions"));
   const FieldValidation validation = TRY(field_validation(call.query, "CreateOptions"));

@@ -75,6 +75,7 @@ class Operations {
     if (kind_.resource.namespaced) out["parameters"] = path_parameters(false);
     return out;
   }
+  Json question() const { return {{"post", operation(kCreate, "")}}; }
   Json everywhere() const { return {{"get", operation(kListVerb, "ForAllNamespaces")}}; }
 
  private:
@@ -192,6 +193,10 @@ Json paths(const std::vector<ResourceKind>& kinds, bool v3) {
     const Operations operations(kind, v3);
     const std::string root = (r.group.empty() ? "/api/" : "/apis/") + r.api_version() + "/";
     const std::string base = root + (r.namespaced ? "namespaces/{namespace}/" : "") + r.plural;
+    if (kind.answer) {
+      out[base] = operations.question();
+      continue;
+    }
     out[base] = operations.collection();
     out[base + "/{name}"] = operations.item("");
     if (kind.has_status) out[base + "/{name}/status"] = operations.item("Status");

@@ -18,9 +18,10 @@ constexpr std::size_t kMostDepth = 1000;
 Error bad(const std::string& message) {
   return {Code::BadRequest, message};
 }
-// A well-formed patch that this document cannot take.
+// A well-formed patch that this document cannot take. kubectl shows the causes of such an error and
+// not its message.
 Error refused(const std::string& message) {
-  return {Code::Invalid, message};
+  return {Code::Invalid, message, {{"FieldValueInvalid", message, "patch"}}};
 }
 
 void merge(Json& document, const Json& patch) {

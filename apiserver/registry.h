@@ -55,6 +55,8 @@ struct Allocation {
   std::function<void()> rollback;
 };
 
+struct Identity;  // auth.h
+
 // A kind is one descriptor; apiserver/resources/<kind>.cc makes it, resources/resources.cc lists
 // them in order.
 struct ResourceKind {
@@ -67,7 +69,8 @@ struct ResourceKind {
       false;  // the status subresource; main writes keep status, status writes keep spec
   bool ephemeral = false;  // memory only
   bool delete_collection = true;
-  bool graceful_delete = false;  // Pods: DELETE of a bound Pod sets deletionTimestamp first
+  bool counts_generations = false;  // metadata.generation grows with every change of the spec
+  bool graceful_delete = false;     // Pods: DELETE of a bound Pod sets deletionTimestamp first
   std::vector<std::string> selectable_fields;  // besides metadata.name and metadata.namespace
 
   std::function<void(Json& object)> apply_defaults;
@@ -78,6 +81,9 @@ struct ResourceKind {
   // Takes what the object needs from shared ranges and writes it in (Service addresses). `old` is
   // null on create, `object` is null on delete. dry_run: check and fill in, hold nothing.
   std::function<Result<Allocation>(Json* object, const Json* old, bool dry_run)> allocate;
+  // Set: the kind is a question. Its only verb is create, which fills in the answer for whoever
+  // asks; nothing is stored.
+  std::function<void(Json& object, const Identity& asker)> answer;
   std::vector<Column> columns;  // after "Name"... see print_table.h; empty = Name and Age
   enum class NameRule { Subdomain, Label, Label1035 };
   NameRule name_rule = NameRule::Subdomain;  // which names objects of the kind may have

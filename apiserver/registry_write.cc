@@ -87,6 +87,14 @@ Result<Allocation> allocate(const ResourceKind& kind, Json* object, const Json* 
   return kind.allocate(object, old, dry_run);
 }
 
+// What no longer holds anything is left out, as clients expect of a label taken away.
+void drop_empty(Json& metadata) {
+  for (const char* key : {"labels", "annotations", "finalizers", "ownerReferences"}) {
+    const auto it = metadata.find(key);
+    if (it != metadata.end() && it->empty()) metadata.erase(it);
+  }
+}
+
 }  // namespace
 
 Result<void> RegistryImpl::check_namespace(const ResourceKind& kind, const std::string& ns,
@@ -131,16 +139,19 @@ Result<void> RegistryImpl::begin_create(const ResourceKind& kind, const std::str
   metadata["creationTimestamp"] = format_time(clock_.now());
   object["apiVersion"] = kind.resource.api_version();
   object["kind"] = kind.resource.kind;
+  drop_empty(metadata);
   if (kind.has_status) object.erase("status");
   if (kind.apply_defaults) kind.apply_defaults(object);
   if (kind.prepare_create) kind.prepare_create(object);
-  if (has(object, "spec")) object_in(object, "metadata")["generation"] = 1;
+  if (kind.counts_generations) object_in(object, "metadata")["generation"] = 1;
   return {};
 }
 
 Result<Json> RegistryImpl::create(const ResourceKind& kind, const std::string& ns, Json object,
                                   const WriteOptions& options) {
   TRY(require_object(object));
+  if (kind.answer)
+    return Error{Code::MethodNotAllowed, kind.resource.plural + " are answered, not stored"};
   if (kind.resource.plural == "pods" && text_in(object, "kind") == "Binding") {
     const std::string name = json_string(object, {"metadata", "name"});
     return bind(kind, {ns.empty() ? json_string(object, {"metadata", "namespace"}) : ns, name},
@@ -312,7 +323,8 @@ Result<std::optional<Json>> RegistryImpl::write_once(const Target& target, const
                                                      const Mutate& mutate) {
   const Json old = with_revision(decode_entry(*entry), entry->mod_revision);
   Json next = TRY(merge_update(target, TRY(mutate(old)), old));
-  if (has(next, "spec") && next.at("spec") != old.value("spec", Json()))
+  drop_empty(object_in(next, "metadata"));
+  if (target.kind.counts_generations && next.value("spec", Json()) != old.value("spec", Json()))
     object_in(next, "metadata")["generation"] = json_int(old, {"metadata", "generation"}) + 1;
   return store_changed(target, *entry, old, std::move(next));
 }

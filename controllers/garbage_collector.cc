@@ -162,12 +162,14 @@ Result<void> GarbageCollector::patch(const Item& item, Json metadata) {
   return {};
 }
 
+// Only as it was seen: meanwhile it may have been given another owner, or none.
 Result<void> GarbageCollector::remove(const Item& item, const std::string& policy) {
   const Meta& meta = item.object->meta;
   const bool orphans = has_finalizer(*item.object, "orphan");
-  const auto removed =
-      client_.remove(*item.resource, meta.key(),
-                     {.uid = meta.uid, .propagation_policy = orphans ? "Orphan" : policy});
+  const auto removed = client_.remove(*item.resource, meta.key(),
+                                      {.uid = meta.uid,
+                                       .revision = meta.revision,
+                                       .propagation_policy = orphans ? "Orphan" : policy});
   if (!removed && !is_not_found(removed.error())) return removed.error();
   return {};
 }

@@ -16,6 +16,10 @@ ResourceKind service_account_kind();
 ResourceKind event_kind();
 ResourceKind endpoint_slice_kind();
 ResourceKind lease_kind();
+// reviews.cc: questions about the asker.
+ResourceKind self_subject_access_review_kind();
+ResourceKind self_subject_rules_review_kind();
+ResourceKind self_subject_review_kind();
 
 // pod.cc's halves.
 void default_pod_spec(Json& spec);  // pod_defaults.cc

@@ -38,6 +38,7 @@ ResourceKind pod_kind() {
   kind.categories = {"all"};
   kind.schema_type = "core.v1.Pod";
   kind.has_status = true;
+  kind.counts_generations = true;
   kind.graceful_delete = true;
   kind.subresources = {"binding"};
   kind.selectable_fields = {"spec.nodeName",

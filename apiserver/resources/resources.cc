@@ -5,9 +5,20 @@
 namespace coracle {
 
 std::vector<ResourceKind> all_kinds(const ResourceOptions& options) {
-  return {config_map_kind(),     endpoints_kind(), event_kind(),         namespace_kind(),
-          node_kind(),           pod_kind(),       secret_kind(),        service_account_kind(),
-          service_kind(options), lease_kind(),     endpoint_slice_kind()};
+  return {config_map_kind(),
+          endpoints_kind(),
+          event_kind(),
+          namespace_kind(),
+          node_kind(),
+          pod_kind(),
+          secret_kind(),
+          service_account_kind(),
+          service_kind(options),
+          lease_kind(),
+          endpoint_slice_kind(),
+          self_subject_review_kind(),
+          self_subject_access_review_kind(),
+          self_subject_rules_review_kind()};
 }
 
 }  // namespace coracle

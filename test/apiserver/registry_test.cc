@@ -258,7 +258,6 @@ TEST_F(RegistryTest, SpecAndStatusAreWrittenApart) {
   body["status"] = {{"loadBalancer", {{"ingress", Json::array({{{"ip", "1.2.3.4"}}})}}}};
   Json service = make(kServices, body);
   EXPECT_TRUE(service["status"]["loadBalancer"].empty());
-  EXPECT_EQ(service["metadata"]["generation"], 1);
 
   Json changed = service;
   changed["spec"]["selector"] = {{"x", "y"}};
@@ -267,7 +266,6 @@ TEST_F(RegistryTest, SpecAndStatusAreWrittenApart) {
   ASSERT_TRUE(status) << status.error().message;
   EXPECT_FALSE((*status)["spec"].contains("selector"));
   EXPECT_EQ((*status)["status"]["loadBalancer"]["ingress"][0]["ip"], "1.2.3.4");
-  EXPECT_EQ((*status)["metadata"]["generation"], 1);
 
   changed = *status;
   changed["spec"]["selector"] = {{"x", "y"}};
@@ -275,7 +273,30 @@ TEST_F(RegistryTest, SpecAndStatusAreWrittenApart) {
   const auto spec = update(kServices, changed);
   ASSERT_TRUE(spec) << spec.error().message;
   EXPECT_EQ((*spec)["status"]["loadBalancer"]["ingress"][0]["ip"], "1.2.3.4");
-  EXPECT_EQ((*spec)["metadata"]["generation"], 2);
+}
+
+TEST_F(RegistryTest, GenerationsCountChangesOfTheSpecWhereTheKindHasThem) {
+  EXPECT_FALSE(make(kServices, simple_service("s"))["metadata"].contains("generation"));
+  Json pod = make(kPods, simple_pod("p"));
+  EXPECT_EQ(pod["metadata"]["generation"], 1);
+  const auto labelled = patch(kPods, "p", {{"metadata", {{"labels", {{"l", "v"}}}}}});
+  ASSERT_TRUE(labelled) << labelled.error().message;
+  EXPECT_EQ((*labelled)["metadata"]["generation"], 1);
+  pod = *labelled;
+  pod["spec"]["containers"][0]["image"] = "other";
+  const auto changed = update(kPods, pod);
+  ASSERT_TRUE(changed) << changed.error().message;
+  EXPECT_EQ((*changed)["metadata"]["generation"], 2);
+}
+
+TEST_F(RegistryTest, EmptyMetadataIsLeftOut) {
+  Json pod = simple_pod("p");
+  pod["metadata"]["annotations"] = Json::object();
+  EXPECT_FALSE(make(kPods, pod)["metadata"].contains("annotations"));
+  ASSERT_TRUE(patch(kPods, "p", {{"metadata", {{"labels", {{"l", "v"}}}}}}));
+  const auto patched = patch(kPods, "p", {{"metadata", {{"labels", {{"l", nullptr}}}}}});
+  ASSERT_TRUE(patched) << patched.error().message;
+  EXPECT_FALSE((*patched)["metadata"].contains("labels"));
 }
 
 TEST_F(RegistryTest, MetadataIsChecked) {

@@ -47,6 +47,7 @@ TEST_F(ResourcesTest, EveryKindLivesItsWholeLife) {
     EXPECT_TRUE(plurals.insert(kind.resource.plural).second);
     EXPECT_FALSE(kind.singular.empty());
     EXPECT_NE(Schema::instance().find(kind.schema_type), nullptr) << kind.schema_type;
+    if (kind.answer) continue;  // never stored: reviews_test.cc
     const Json created = make(kind.resource, minimal(kind));
     EXPECT_EQ(created["kind"], kind.resource.kind);
     EXPECT_EQ(created["apiVersion"], kind.resource.api_version());
@@ -89,9 +90,11 @@ TEST_F(ResourcesTest, EveryKindLivesItsWholeLife) {
     ASSERT_TRUE(removed);
     EXPECT_EQ(removed->gone, kind.resource.plural != "namespaces");
   }
-  EXPECT_EQ(plurals, (std::set<std::string>{"configmaps", "endpoints", "endpointslices", "events",
-                                            "leases", "namespaces", "nodes", "pods", "secrets",
-                                            "serviceaccounts", "services"}));
+  EXPECT_EQ(plurals,
+            (std::set<std::string>{"configmaps", "endpoints", "endpointslices", "events", "leases",
+                                   "namespaces", "nodes", "pods", "secrets",
+                                   "selfsubjectaccessreviews", "selfsubjectreviews",
+                                   "selfsubjectrulesreviews", "serviceaccounts", "services"}));
 }
 
 // Hooks must stand documents no schema has seen: wrong types everywhere.

@@ -108,6 +108,8 @@ class Kubectl(LabTest):
         k("cordon", self.lab.node())
         self.assertIn("SchedulingDisabled", k("get", "node", self.lab.node())[1])
         k("uncordon", self.lab.node())
+        self.assertEqual(k("auth", "can-i", "create", "pods", *n)[1], "yes\n")
+        self.assertIn("*.*", k("auth", "can-i", "--list", *n)[1])
         conflict = k("create", "service", "clusterip", "c-clusterip", "--tcp=80:80", *n, check=False)
         self.assertIn("already exists", conflict[2])
 
