@@ -5,6 +5,7 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <sched.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -123,6 +124,14 @@ bool filter_calls() {
     filter.when_equal(call, 3);
     load(filter, offsetof(seccomp_data, args[0]));
     filter.when_any_bit(CLONE_NEWUSER | CLONE_NEWNS, 1);
+    filter.refuse(EPERM);
+    load(filter, offsetof(seccomp_data, nr));
+  }
+  // Either would let a process type into a terminal that it shares with the host's shell.
+  for (const std::uint32_t request : {std::uint32_t{TIOCSTI}, std::uint32_t{TIOCLINUX}}) {
+    filter.when_equal(SYS_ioctl, 3);
+    load(filter, offsetof(seccomp_data, args[1]));
+    filter.when_equal(request, 1);
     filter.refuse(EPERM);
     load(filter, offsetof(seccomp_data, nr));
   }

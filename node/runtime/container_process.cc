@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <sched.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -43,15 +42,6 @@ Result<Pipe> make_pipe(int flags) {
   return Pipe{Fd(fds[0]), Fd(fds[1])};
 }
 
-void default_signals() {
-  sigset_t none;
-  sigemptyset(&none);
-  sigprocmask(SIG_SETMASK, &none, nullptr);
-  struct sigaction action = {};
-  action.sa_handler = SIG_DFL;
-  for (int s = 1; s < NSIG; ++s) (void)sigaction(s, &action, nullptr);
-}
-
 Result<void> change_dir(const std::string& wanted) {
   const std::string dir = wanted.empty() ? "/" : wanted;
   if (chdir(dir.c_str()) == 0) return {};
@@ -75,14 +65,13 @@ std::string cannot_execute(const std::string& program, int error) {
 // In the new process, until it is the container's.
 Result<void> become_container(const StartSpec& spec, int sandbox_dir, const Command& command,
                               int out, int err) {
-  if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0) return Error::from_errno(errno, "prctl");
+  umask(022);
   TRY(enter_rootfs(sandbox_dir, spec.hidden));
   const int in = open("/dev/null", O_RDONLY);
   if (in < 0 || dup2(in, 0) < 0 || dup2(out, 1) < 0 || dup2(err, 2) < 0)
     return Error::from_errno(errno, "standard streams");
   (void)syscall(SYS_close_range, 3U, ~0U, 4U);  // CLOSE_RANGE_CLOEXEC
   (void)setsid();
-  umask(022);
   TRY(change_dir(spec.working_dir));
   default_signals();
   if (!confine()) return Error::from_errno(errno, "dropping privileges");
@@ -91,6 +80,15 @@ Result<void> become_container(const StartSpec& spec, int sandbox_dir, const Comm
 }
 
 }  // namespace
+
+void default_signals() {
+  struct sigaction action = {};
+  action.sa_handler = SIG_DFL;
+  for (int s = 1; s < NSIG; ++s) (void)sigaction(s, &action, nullptr);
+  sigset_t none;
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, nullptr);
+}
 
 Command::Command(const std::vector<std::string>& argv, const std::vector<std::string>& env, int exe)
     : argv_(argv), env_(env), exe_(exe) {

@@ -21,6 +21,10 @@ struct StartedProcess {
 // words of container runtimes.
 Result<StartedProcess> start_process(const StartSpec& spec, int sandbox_dir, int exe);
 
+// For the calling thread: all signals have their default effect, none is blocked. System calls
+// only.
+void default_signals();
+
 // argv, environment and PATH search prepared ahead, so that executing takes only system calls.
 class Command {
  public:

@@ -2,12 +2,15 @@
 
 #include <coracle/pod_exec.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sched.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <atomic>
 #include <csignal>
 #include <cstring>
@@ -19,17 +22,18 @@ namespace coracle::runtime {
 namespace {
 
 constexpr int kNamespaces = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWNET;
+struct Streams {
+  int in, out, err;
+  bool detached;
+};
+
 constexpr int kCannotExecute = 126, kNoSuchProgram = 127;
 
 // After a fork of a program with threads: system calls only.
 [[noreturn]] void become(const Command& command, const char* working_dir) {
-  sigset_t none;
-  sigemptyset(&none);
-  sigprocmask(SIG_SETMASK, &none, nullptr);
-  struct sigaction action = {};
-  action.sa_handler = SIG_DFL;
-  (void)sigaction(SIGPIPE, &action, nullptr);
-  (void)syscall(SYS_close_range, 3U, ~0U, 4U);  // CLOSE_RANGE_CLOEXEC
+  default_signals();
+  // Not left to the execution: until then the container's other processes could take them from us.
+  (void)syscall(SYS_close_range, 3U, ~0U, 0U);
   if (chdir(working_dir) != 0 && chdir("/") != 0) _exit(kCannotExecute);
   if (!confine()) _exit(kCannotExecute);
   command.execute();
@@ -41,12 +45,34 @@ constexpr int kCannotExecute = 126, kNoSuchProgram = 127;
   _exit(absent ? kNoSuchProgram : kCannotExecute);
 }
 
-// A pid namespace takes only children, so a second fork enters it; the first waits and passes its
-// end on.
-[[noreturn]] void enter(const Target& target, const Command& command, int in, int out, int err,
-                        bool detached) {
-  if (dup2(in, 0) < 0 || dup2(out, 1) < 0 || dup2(err, 2) < 0) _exit(kCannotExecute);
-  if (detached) (void)setsid();
+// All signals are blocked, and taken here one by one.
+[[noreturn]] void stand_for(pid_t command, const sigset_t& signals) {
+  for (;;) {
+    siginfo_t info = {};
+    const int signal = sigwaitinfo(&signals, &info);
+    int status = 0;
+    if (waitpid(command, &status, WNOHANG) == command)
+      _exit(WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status));
+    // What a terminal sends, the command gets itself.
+    if (signal > 0 && signal != SIGCHLD && info.si_code != SI_KERNEL) (void)kill(command, signal);
+  }
+}
+
+// A pid namespace takes only children, so a second fork enters it; the first stands for it.
+[[noreturn]] void enter(const Target& target, const Command& command, const Streams& streams,
+                        pid_t caller) {
+  if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != caller) _exit(kCannotExecute);
+  // We are a copy of the agent: nobody in the container may look into our memory on the way.
+  if (prctl(PR_SET_DUMPABLE, 0) != 0) _exit(kCannotExecute);
+  if (dup2(streams.in, 0) < 0 || dup2(streams.out, 1) < 0 || dup2(streams.err, 2) < 0)
+    _exit(kCannotExecute);
+  if (streams.detached) (void)setsid();
+  sigset_t all;
+  sigfillset(&all);
+  sigprocmask(SIG_SETMASK, &all, nullptr);
+  struct sigaction kept = {};  // ends of children are not thrown away
+  kept.sa_handler = SIG_DFL;
+  (void)sigaction(SIGCHLD, &kept, nullptr);
   if (setns(target.pidfd.get(), kNamespaces) != 0) _exit(kCannotExecute);
   const pid_t child = fork();
   if (child < 0) _exit(kCannotExecute);
@@ -54,11 +80,37 @@ constexpr int kCannotExecute = 126, kNoSuchProgram = 127;
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
     become(command, target.working_dir.c_str());
   }
-  (void)syscall(SYS_close_range, 3U, ~0U, 0U);
-  int status = 0;
-  while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  (void)syscall(SYS_close_range, 0U, ~0U, 0U);  // its output's end is the command's
+  stand_for(child, all);
+}
+
+// Until one of them can be read. Timeout.
+Result<void> await(std::array<pollfd, 2>& fds, std::chrono::steady_clock::time_point deadline) {
+  for (;;) {
+    const auto left =
+        std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
+    if (left.count() <= 0) return Error{Code::Timeout, "command timed out"};
+    const int polled = poll(fds.data(), fds.size(), static_cast<int>(left.count()));
+    if (polled < 0 && errno != EINTR) return Error::from_errno(errno, "poll");
+    if (polled > 0) return {};
   }
-  _exit(WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status));
+}
+
+// Reads until the process has ended and all it wrote is read: what the command left in the
+// background may hold its output open for longer. What is beyond the limit is dropped.
+Result<std::string> collect(int fd, int process, std::chrono::steady_clock::time_point deadline) {
+  std::string out;
+  char buffer[4096];
+  std::array<pollfd, 2> fds = {{{fd, POLLIN, 0}, {process, POLLIN, 0}}};
+  for (;;) {
+    TRY(await(fds, deadline));
+    if (fds[0].revents == 0) return out;
+    const ssize_t size = read(fd, buffer, sizeof(buffer));
+    if (size <= 0)
+      fds[0].fd = -1;  // closed: its end may come later
+    else
+      out.append(buffer, std::min(static_cast<std::size_t>(size), kMaxExecOutput - out.size()));
+  }
 }
 
 }  // namespace
@@ -95,10 +147,33 @@ Result<pid_t> exec_in(const Target& target, const std::vector<std::string>& argv
                       int err, bool detached) {
   if (argv.empty()) return Error{Code::BadRequest, "a command is required"};
   const Command command(argv, target.env, -1);
+  const pid_t caller = getpid();
   const pid_t pid = fork();
   if (pid < 0) return Error::from_errno(errno, "fork");
-  if (pid == 0) enter(target, command, in, out, err, detached);
+  if (pid == 0) enter(target, command, {in, out, err, detached}, caller);
   return pid;
+}
+
+Result<Runtime::ExecResult> run_in(const Target& target, const std::vector<std::string>& argv,
+                                   std::chrono::milliseconds timeout) {
+  const auto deadline = std::chrono::steady_clock::now() + timeout;
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0) return Error::from_errno(errno, "pipe");
+  const Fd output(ends[0]);
+  Fd write_end(ends[1]);
+  const Fd null(open("/dev/null", O_RDONLY | O_CLOEXEC));
+  const pid_t pid = TRY(exec_in(target, argv, null.get(), write_end.get(), write_end.get(), true));
+  write_end = Fd();
+  const Fd process(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
+  const auto collected = collect(output.get(), process.get(), deadline);
+  if (!collected) (void)kill(-pid, SIGKILL);  // its session: as the command's, so its children's
+  if (!collected) (void)kill(pid, SIGKILL);   // before it had one
+  int status = 0;
+  while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+  }
+  if (!collected) return collected.error();
+  return Runtime::ExecResult{WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status),
+                             *collected};
 }
 
 }  // namespace coracle::runtime
@@ -106,11 +181,26 @@ Result<pid_t> exec_in(const Target& target, const std::vector<std::string>& argv
 namespace coracle {
 namespace {
 
+constexpr int kForwarded[] = {SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2};
+
 std::atomic<pid_t> forward_to{0};
 
-void forward(int signal) {
-  const pid_t pid = forward_to.load();
-  if (pid > 0) (void)kill(pid, signal);
+// What a terminal sends, the command gets itself.
+void forward(int signal, siginfo_t* info, void*) {
+  if (info->si_code != SI_KERNEL) (void)kill(forward_to.load(), signal);
+}
+
+// Holds the forwarded signals back while there is nobody to forward them to.
+sigset_t forward_signals() {
+  sigset_t held, before;
+  sigemptyset(&held);
+  for (const int signal : kForwarded) sigaddset(&held, signal);
+  sigprocmask(SIG_BLOCK, &held, &before);
+  struct sigaction action = {};
+  action.sa_sigaction = forward;
+  action.sa_flags = SA_RESTART | SA_SIGINFO;
+  for (const int signal : kForwarded) (void)sigaction(signal, &action, nullptr);
+  return before;
 }
 
 }  // namespace
@@ -118,16 +208,9 @@ void forward(int signal) {
 Result<int> pod_exec(const std::string& pods_dir, const std::string& pod_uid,
                      const std::string& container, const std::vector<std::string>& argv) {
   const runtime::Target target = TRY(runtime::find_target(pods_dir, pod_uid, container));
+  const sigset_t before = forward_signals();
   forward_to = TRY(runtime::exec_in(target, argv, 0, 1, 2, false));
-  struct sigaction action = {};
-  action.sa_handler = forward;
-  action.sa_flags = SA_RESTART;
-  (void)sigaction(SIGTERM, &action, nullptr);
-  // A terminal sends these to the command itself.
-  struct sigaction ignore = {};
-  ignore.sa_handler = SIG_IGN;
-  (void)sigaction(SIGINT, &ignore, nullptr);
-  (void)sigaction(SIGQUIT, &ignore, nullptr);
+  sigprocmask(SIG_SETMASK, &before, nullptr);
   int status = 0;
   while (waitpid(forward_to, &status, 0) < 0)
     if (errno != EINTR) return Error::from_errno(errno, "waitpid");

@@ -4,7 +4,7 @@
 #include <coracle/result.h>
 #include <sys/types.h>
 
-#include <functional>
+#include <chrono>
 #include <string>
 #include <vector>
 
@@ -23,9 +23,17 @@ Result<Target> find_target(const std::string& pods_dir, const std::string& pod_u
                            const std::string& container);
 
 // Forks into the container's namespaces and root, confined as the container is, and executes argv.
-// The process's pid. in, out, err become its standard streams; a new session when `detached`. Safe
-// in programs with many threads.
+// The pid of a process that stands for the command: it passes signals on to it, ends as it ends and
+// takes it along when killed; it is killed when the calling thread ends. in, out, err become the
+// command's standard streams; both are a session of their own when `detached`. Safe in programs
+// with many threads.
 Result<pid_t> exec_in(const Target& target, const std::vector<std::string>& argv, int in, int out,
                       int err, bool detached);
+
+// Runs the command to its end and collects its output, kMaxExecOutput at most. Timeout when it had
+// to be killed; what it left running in its session goes with it.
+inline constexpr std::size_t kMaxExecOutput = std::size_t{10} << 10U;
+Result<Runtime::ExecResult> run_in(const Target& target, const std::vector<std::string>& argv,
+                                   std::chrono::milliseconds timeout);
 
 }  // namespace coracle::runtime

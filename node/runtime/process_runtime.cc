@@ -5,18 +5,19 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mount.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <csignal>
+#include <cstdlib>
 #include <filesystem>
-#include <random>
 
 #include "runtime/exec.h"
+#include "runtime/images.h"
 #include "runtime/rootfs.h"
 #include "runtime/supervisor_client.h"
 
@@ -26,18 +27,13 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr auto kOrderPatience = 20s;
-constexpr std::size_t kMaxExecOutput = std::size_t{10} << 10U;
-
-std::string image_name(const std::string& image) {
-  const auto tag = image.find_first_of(":@");
-  return image.substr(0, tag);
-}
 
 std::string new_id() {
-  static thread_local std::mt19937_64 random{std::random_device{}()};
+  unsigned char bytes[32];
+  if (getrandom(bytes, sizeof(bytes), 0) != sizeof(bytes)) std::abort();  // not for so few
   constexpr char kHex[] = "0123456789abcdef";
   std::string out;
-  for (int i = 0; i < 64; ++i) out += kHex[random() % 16];
+  for (const unsigned byte : bytes) (out += kHex[byte >> 4U]) += kHex[byte & 15U];
   return out;
 }
 
@@ -60,44 +56,12 @@ Result<Fd> open_executable() {
   return fd;
 }
 
-std::vector<std::string> argv_of(const ContainerSpec& spec) {
-  std::vector<std::string> out = spec.command;
-  if (!out.empty() || image_name(spec.image) == "coracle/host") {
-    out.insert(out.end(), spec.args.begin(), spec.args.end());
-    return out;
-  }
-  out.emplace_back(kEchoProgram);
-  for (const auto& [name, value] : spec.env)
-    if (name == "PORT" && !value.empty()) return {kEchoProgram, value};
-  for (const std::uint16_t port : spec.ports) out.push_back(std::to_string(port));
-  if (spec.ports.empty()) out.emplace_back("8080");
-  return out;
-}
-
 bool plain_name(const std::string& text) {
   return !text.empty() && text.size() <= 253 && text[0] != '.' &&
          std::all_of(text.begin(), text.end(), [](char c) {
            return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
                   c == '-' || c == '.' || c == '_';
          });
-}
-
-// Reads until the end, the limit (then it reads on and drops) or the deadline (Timeout).
-Result<std::string> collect(int fd, std::chrono::steady_clock::time_point deadline) {
-  std::string out;
-  char buffer[4096];
-  for (;;) {
-    const auto left =
-        std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
-    if (left.count() <= 0) return Error{Code::Timeout, "command timed out"};
-    pollfd wait = {fd, POLLIN, 0};
-    const int polled = poll(&wait, 1, static_cast<int>(left.count()));
-    if (polled < 0 && errno != EINTR) return Error::from_errno(errno, "poll");
-    if (polled <= 0) continue;
-    const ssize_t size = read(fd, buffer, sizeof(buffer));
-    if (size <= 0) return out;
-    out.append(buffer, std::min(static_cast<std::size_t>(size), kMaxExecOutput - out.size()));
-  }
 }
 
 }  // namespace
@@ -108,8 +72,7 @@ Result<std::unique_ptr<Runtime>> ProcessRuntime::create(const ProcessRuntimeOpti
   std::filesystem::create_directories(pods, error);
   if (error) return Error{Code::Internal, pods + ": " + error.message()};
   if (chmod(pods.c_str(), 0700) != 0) return Error::from_errno(errno, pods);
-  std::vector<std::string> hidden = always_hidden();
-  hidden.push_back(options.data_dir);
+  std::vector<std::string> hidden = {options.data_dir};
   hidden.insert(hidden.end(), options.hidden_paths.begin(), options.hidden_paths.end());
   Fd executable = TRY(open_executable());
   Fd epoll(epoll_create1(EPOLL_CLOEXEC));
@@ -141,10 +104,7 @@ ProcessRuntime::~ProcessRuntime() {
 }
 
 Result<void> ProcessRuntime::check_image(const std::string& image) const {
-  const std::string name = image_name(image);
-  if (name == "coracle/echo" || name == "coracle/host") return {};
-  return Error{Code::NotFound, "the runtime \"process\" cannot run image \"" + image +
-                                   "\": it has coracle/echo and coracle/host only"};
+  return check_builtin_image(image);
 }
 
 Result<Fd> ProcessRuntime::sandbox_dir(const std::string& pod_uid) const {
@@ -178,8 +138,10 @@ Result<void> ProcessRuntime::create_sandbox(const SandboxSpec& spec) {
   }
   TRY(prepare_files(spec));
   const Fd dir = TRY(sandbox_dir(spec.pod_uid));
-  TRY(launch_supervisor(dir.get(), executable_.get(), spec.ns + "/" + spec.name,
-                        pods_dir_ + "/" + spec.pod_uid));
+  const auto launched = launch_supervisor(dir.get(), executable_.get(), spec.ns + "/" + spec.name,
+                                          pods_dir_ + "/" + spec.pod_uid);
+  // Another thread may have been faster.
+  if (!launched && !supervisor_pid(dir.get())) return launched.error();
   follow(spec.pod_uid);
   return {};
 }
@@ -200,12 +162,9 @@ Result<void> ProcessRuntime::write_etc(const std::string& pod_uid, const std::st
 
 Result<ContainerState> ProcessRuntime::start_container(const std::string& pod_uid,
                                                        const ContainerSpec& spec) {
-  TRY(check_image(spec.image));
   if (!plain_name(spec.name)) return Error{Code::BadRequest, "container name " + spec.name};
   StartSpec start;
-  start.argv = argv_of(spec);
-  if (start.argv.empty())
-    return Error{Code::BadRequest, "no command specified: image coracle/host has no entry point"};
+  start.argv = TRY(compute_argv(spec));
   const Fd dir = TRY(sandbox_dir(pod_uid));
   start.id = new_id();
   start.image = spec.image;
@@ -216,7 +175,8 @@ Result<ContainerState> ProcessRuntime::start_container(const std::string& pod_ui
     entry.append("=").append(value);
     start.env.push_back(std::move(entry));
   }
-  start.hidden = hidden_;
+  start.hidden = always_hidden();
+  start.hidden.insert(start.hidden.end(), hidden_.begin(), hidden_.end());
   const std::string own = container_dir(spec.name);
   if (mkdirat(dir.get(), own.c_str(), 0700) != 0 && errno != EEXIST)
     return Error::from_errno(errno, own);
@@ -245,23 +205,7 @@ Result<Runtime::ExecResult> ProcessRuntime::exec(const std::string& pod_uid,
                                                  const std::string& container,
                                                  const std::vector<std::string>& argv,
                                                  std::chrono::milliseconds timeout) {
-  const auto deadline = std::chrono::steady_clock::now() + timeout;
-  const Target target = TRY(find_target(pods_dir_, pod_uid, container));
-  int ends[2];
-  if (pipe2(ends, O_CLOEXEC) != 0) return Error::from_errno(errno, "pipe");
-  const Fd output(ends[0]);
-  Fd write_end(ends[1]);
-  const Fd null(open("/dev/null", O_RDONLY | O_CLOEXEC));
-  const pid_t pid = TRY(exec_in(target, argv, null.get(), write_end.get(), write_end.get(), true));
-  write_end = Fd();
-  const auto collected = collect(output.get(), deadline);
-  // The waiting process takes the command with it, and with both gone their session.
-  if (!collected) (void)kill(-pid, SIGKILL);
-  int status = 0;
-  while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
-  }
-  if (!collected) return collected.error();
-  return ExecResult{WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status), *collected};
+  return run_in(TRY(find_target(pods_dir_, pod_uid, container)), argv, timeout);
 }
 
 Result<SandboxState> ProcessRuntime::state(const std::string& pod_uid) const {
@@ -284,9 +228,10 @@ Result<std::vector<SandboxState>> ProcessRuntime::list() const {
   std::error_code error;
   for (std::filesystem::directory_iterator it(pods_dir_, error), end; !error && it != end;
        it.increment(error)) {
-    auto one = state(it->path().filename().string());
+    const std::string uid = it->path().filename().string();
+    follow(uid);  // before its state is read: what changes after that is told
+    auto one = state(uid);
     if (!one) continue;
-    if (one->alive) follow(one->spec.pod_uid);
     out.push_back(std::move(*one));
   }
   if (error) return Error{Code::Internal, pods_dir_ + ": " + error.message()};

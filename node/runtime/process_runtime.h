@@ -40,7 +40,6 @@ class ProcessRuntime : public Runtime {
                  Fd wake);
   Result<Fd> sandbox_dir(const std::string& pod_uid) const;
   Result<void> prepare_files(const SandboxSpec& spec);
-  Result<void> launch(const SandboxSpec& spec);
   void follow(const std::string& pod_uid) const;
   void forget(const std::string& pod_uid);
   void watch(const std::stop_token& stop);

@@ -30,11 +30,33 @@ Result<void> mount_at(const char* type, const std::string& target, unsigned long
   return check(mount(type, target.c_str(), type, flags, options), "mounting " + target);
 }
 
+Result<void> bind_read_only(const std::string& source, const std::string& target,
+                            unsigned long flags) {
+  TRY(check(mount(source.c_str(), target.c_str(), nullptr, MS_BIND, nullptr), target));
+  return check(
+      mount(nullptr, target.c_str(), nullptr, MS_BIND | MS_REMOUNT | MS_RDONLY | flags, nullptr),
+      target);
+}
+
+bool is_below(const std::string& path, const std::string& parent) {
+  return path.size() > parent.size() && path.starts_with(parent) && path[parent.size()] == '/';
+}
+bool is_in(const std::string& path, const std::string& parent) {
+  return path == parent || is_below(path, parent);
+}
+
+// A file system of the host's that a container sees through an overlay, and what lies over it.
+struct Layer {
+  std::string lower;  // "" = "/"
+  std::string upper, work;
+  std::string at(const std::string& path) const { return upper + path.substr(lower.size()); }
+};
+
 // The host's attributes of the directory, where it has one.
-Result<void> make_like_host(const std::string& upper, const std::string& path) {
+Result<void> make_like_host(const Layer& layer, const std::string& path) {
   struct stat host = {};
   const bool known = lstat(path.c_str(), &host) == 0 && S_ISDIR(host.st_mode);
-  const std::string target = upper + path;
+  const std::string target = layer.at(path);
   if (mkdir(target.c_str(), 0755) != 0) {
     if (errno == EEXIST) return {};
     return Error::from_errno(errno, target);
@@ -44,72 +66,129 @@ Result<void> make_like_host(const std::string& upper, const std::string& path) {
   return check(chmod(target.c_str(), host.st_mode & 07777U), target);
 }
 
-Result<void> make_parents(const std::string& upper, const std::string& path) {
-  for (auto slash = path.find('/', 1); slash != std::string::npos;
+Result<void> make_parents(const Layer& layer, const std::string& path) {
+  for (auto slash = path.find('/', layer.lower.size() + 1); slash != std::string::npos;
        slash = path.find('/', slash + 1))
-    TRY(make_like_host(upper, path.substr(0, slash)));
+    TRY(make_like_host(layer, path.substr(0, slash)));
   return {};
 }
 
-// Directories appear empty (an opaque directory of the upper layer), files not at all (a whiteout).
-// Nothing is mounted there that could be taken away again.
-Result<void> hide(const std::string& upper, const std::string& path) {
+// Directories appear empty (an opaque directory of the upper layer); files not at all (a whiteout),
+// nor does what is not there yet. Nothing is mounted there that could be taken away again.
+Result<void> hide(const Layer& layer, const std::string& path) {
   struct stat host = {};
-  if (lstat(path.c_str(), &host) != 0) return {};
-  TRY(make_parents(upper, path));
-  const std::string target = upper + path;
-  if (!S_ISDIR(host.st_mode)) {
+  const bool directory = lstat(path.c_str(), &host) == 0 && S_ISDIR(host.st_mode);
+  TRY(make_parents(layer, path));
+  const std::string target = layer.at(path);
+  if (!directory) {
     if (mknod(target.c_str(), S_IFCHR, makedev(0, 0)) != 0 && errno != EEXIST)
       return Error::from_errno(errno, target);
     return {};
   }
-  TRY(make_like_host(upper, path));
+  TRY(make_like_host(layer, path));
   return check(setxattr(target.c_str(), "trusted.overlay.opaque", "y", 1, 0), target);
 }
 
-// As the file system knows them, without those that lie below another: their names are hidden too.
+// As the file system knows the path. Of one that is not there, the first part that is missing:
+// it may come while the container runs.
+std::string real_path(const std::string& given) {
+  char resolved[PATH_MAX];
+  std::string path = given, missing;
+  while (realpath(path.c_str(), resolved) == nullptr) {
+    while (path.size() > 1 && path.back() == '/') path.pop_back();
+    const auto slash = path.rfind('/');
+    if (slash == std::string::npos) return "";  // relative, and nothing of it is there
+    missing = path.substr(slash);
+    path = slash == 0 ? "/" : path.substr(0, slash);
+  }
+  const std::string found = std::strcmp(resolved, "/") == 0 ? "" : resolved;
+  return found.empty() && missing.empty() ? "/" : found + missing;
+}
+
+// Without those that lie below another: their names are hidden too.
 Result<std::vector<std::string>> resolve(const std::vector<std::string>& hidden) {
   std::vector<std::string> paths;
-  char resolved[PATH_MAX];
   for (const std::string& given : hidden) {
-    if (realpath(given.c_str(), resolved) == nullptr) continue;  // there is nothing to hide
-    if (std::strcmp(resolved, "/") == 0)
-      return Error{Code::BadRequest, given + " is the whole file system"};
-    paths.emplace_back(resolved);
+    paths.push_back(real_path(given));
+    if (paths.back() == "/") return Error{Code::BadRequest, given + " is the whole file system"};
+    if (paths.back().empty()) paths.pop_back();
   }
   std::sort(paths.begin(), paths.end());
   std::vector<std::string> out;
   for (const std::string& path : paths)
-    if (std::none_of(out.begin(), out.end(),
-                     [&](const std::string& o) { return path == o || path.starts_with(o + "/"); }))
+    if (std::none_of(out.begin(), out.end(), [&](const auto& o) { return is_in(path, o); }))
       out.push_back(path);
   return out;
 }
 
-// "/usr" and the like, where they are file systems of their own: an overlay shows none below it.
-Result<void> bind_submounts(const std::string& root) {
+// As /proc/self/mountinfo spells spaces and the like.
+std::string without_escapes(const char* text) {
+  std::string out;
+  for (; *text != '\0'; ++text) {
+    if (text[0] == '\\' && text[1] != '\0' && text[2] != '\0' && text[3] != '\0') {
+      out += static_cast<char>((text[1] - '0') * 64 + (text[2] - '0') * 8 + (text[3] - '0'));
+      text += 3;
+    } else {
+      out += *text;
+    }
+  }
+  return out;
+}
+
+// Where programs lie, and /etc, where they are file systems of their own: an overlay shows none
+// that is mounted below it. Parents before what lies in them.
+Result<std::vector<std::string>> find_submounts(const std::vector<std::string>& hidden) {
   constexpr const char* kWanted[] = {"/usr", "/bin", "/sbin", "/lib", "/lib64", "/opt", "/nix"};
   FILE* mounts = std::fopen("/proc/self/mountinfo", "re");
   if (mounts == nullptr) return Error::from_errno(errno, "/proc/self/mountinfo");
-  std::vector<std::string> found;
-  char line[4096];
-  while (std::fgets(line, sizeof(line), mounts) != nullptr) {
-    char path[2048];
-    if (std::sscanf(line, "%*s %*s %*s %*s %2047s", path) != 1) continue;
-    const bool wanted = std::any_of(std::begin(kWanted), std::end(kWanted), [&](const char* w) {
-      const std::size_t length = std::strlen(w);
-      return std::strncmp(path, w, length) == 0 && (path[length] == '\0' || path[length] == '/');
-    });
-    if (wanted) found.emplace_back(path);
+  std::vector<std::string> out;
+  char* line = nullptr;
+  std::size_t size = 0;
+  while (getline(&line, &size, mounts) > 0) {
+    char* rest = nullptr;
+    char* field = strtok_r(line, " ", &rest);
+    for (int i = 0; i < 4 && field != nullptr; ++i) field = strtok_r(nullptr, " ", &rest);
+    if (field == nullptr) continue;
+    const std::string path = without_escapes(field);
+    const auto holds = [&](const auto& parent) { return is_in(path, parent); };
+    const bool wanted =
+        path == "/etc" || std::any_of(std::begin(kWanted), std::end(kWanted), holds);
+    if (wanted && std::none_of(hidden.begin(), hidden.end(), holds)) out.push_back(path);
   }
+  std::free(line);
   (void)std::fclose(mounts);
-  for (const std::string& path : found) {
-    const std::string target = root + path;
-    TRY(check(mount(path.c_str(), target.c_str(), nullptr, MS_BIND, nullptr), target));
-    TRY(check(
-        mount(nullptr, target.c_str(), nullptr, MS_BIND | MS_REMOUNT | MS_RDONLY | kPlain, nullptr),
-        target));
+  std::sort(out.begin(), out.end());
+  out.erase(std::unique(out.begin(), out.end()), out.end());
+  return out;
+}
+
+Result<void> mount_layer(const Layer& layer, const std::string& target) {
+  const std::string options = "lowerdir=" + (layer.lower.empty() ? "/" : layer.lower) +
+                              ",upperdir=" + layer.upper + ",workdir=" + layer.work;
+  return check(mount("overlay", target.c_str(), "overlay", kPlain, options.c_str()),
+               "mounting the overlay of " + (layer.lower.empty() ? "/" : layer.lower));
+}
+
+// A path is hidden in the upper layer it belongs to; on file systems that are bound as they are,
+// nothing of it is left but a place that something empty is mounted on.
+Result<void> cover(const std::string& target) {
+  struct stat info = {};
+  if (lstat(target.c_str(), &info) != 0) return {};
+  if (S_ISDIR(info.st_mode))
+    return mount_at("tmpfs", target, MS_RDONLY | kPlain, "size=0,nr_inodes=2");
+  return bind_read_only("/dev/null", target, MS_NOSUID | MS_NOEXEC);
+}
+
+Result<void> bind_submounts(const std::string& root, const std::vector<std::string>& submounts,
+                            const std::vector<std::string>& hidden) {
+  for (const std::string& path : submounts) {
+    if (access(path.c_str(), F_OK) != 0) continue;  // gone, or below another by now
+    TRY(bind_read_only(path, root + path, kPlain));
   }
+  for (const std::string& path : hidden)
+    if (std::any_of(submounts.begin(), submounts.end(),
+                    [&](const auto& m) { return is_below(path, m); }))
+      TRY(cover(root + path));
   return {};
 }
 
@@ -123,8 +202,8 @@ Result<void> make_dev(const std::string& root) {
     const int fd = open(target.c_str(), O_CREAT | O_CLOEXEC | O_WRONLY, 0666);
     if (fd < 0) return Error::from_errno(errno, target);
     close(fd);
-    const std::string source = std::string("/dev/") + name;
-    TRY(check(mount(source.c_str(), target.c_str(), nullptr, MS_BIND, nullptr), target));
+    // Read-only concerns the file, whose mode is the host's too, not the device.
+    TRY(bind_read_only(std::string("/dev/") + name, target, MS_NOSUID | MS_NOEXEC));
   }
   for (const char* name : {"/pts", "/shm", "/mqueue"})
     TRY(check(mkdir((dev + name).c_str(), 0755), dev + name));
@@ -144,24 +223,14 @@ Result<void> make_dev(const std::string& root) {
 // As containerd does: what tells of the host is masked, what would change it is read-only.
 Result<void> guard_proc(const std::string& root) {
   for (const char* path : {"/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/latency_stats",
-                           "/proc/sched_debug", "/proc/acpi", "/proc/scsi", "/sys/firmware"}) {
-    const std::string target = root + path;
-    struct stat info = {};
-    if (lstat(target.c_str(), &info) != 0) continue;
-    if (S_ISDIR(info.st_mode)) {
-      TRY(mount_at("tmpfs", target, MS_RDONLY | kPlain, "size=0,nr_inodes=2"));
-    } else {
-      TRY(check(mount("/dev/null", target.c_str(), nullptr, MS_BIND, nullptr), target));
-    }
-  }
+                           "/proc/timer_stats", "/proc/sched_debug", "/proc/acpi", "/proc/asound",
+                           "/proc/scsi", "/sys/firmware", "/sys/devices/virtual/powercap"})
+    TRY(cover(root + path));
   for (const char* path :
-       {"/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs", "/proc/asound"}) {
+       {"/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs"}) {
     const std::string target = root + path;
     if (access(target.c_str(), F_OK) != 0) continue;
-    TRY(check(mount(target.c_str(), target.c_str(), nullptr, MS_BIND | MS_REC, nullptr), target));
-    TRY(check(mount(nullptr, target.c_str(), nullptr,
-                    MS_BIND | MS_REMOUNT | MS_RDONLY | kPlain | MS_NOEXEC, nullptr),
-              target));
+    TRY(bind_read_only(target, target, kPlain | MS_NOEXEC));
   }
   return {};
 }
@@ -169,10 +238,10 @@ Result<void> guard_proc(const std::string& root) {
 constexpr const char* kEtcFiles[] = {"hosts", "resolv.conf", "hostname"};
 
 // Plain files in the upper layer to bind the sandbox's onto: the host's may be symbolic links.
-Result<void> make_etc_targets(const std::string& upper) {
-  TRY(make_like_host(upper, "/etc"));
+Result<void> make_etc_targets(const Layer& layer) {
+  if (layer.lower.empty()) TRY(make_like_host(layer, "/etc"));
   for (const char* name : kEtcFiles) {
-    const std::string target = upper + "/etc/" + name;
+    const std::string target = layer.at("/etc/") + name;
     const int fd = open(target.c_str(), O_CREAT | O_CLOEXEC | O_WRONLY, 0644);
     if (fd < 0) return Error::from_errno(errno, target);
     close(fd);
@@ -210,6 +279,19 @@ Result<void> change_root(const std::string& root) {
   return check(chdir("/"), "/");
 }
 
+// The host's files as far as they are to be seen, at `root`.
+Result<void> mount_layers(const std::string& root, const std::vector<std::string>& hidden) {
+  std::vector<std::string> submounts = TRY(find_submounts(hidden));
+  const bool own_etc = std::erase(submounts, "/etc") != 0;
+  const Layer all = {"", "upper", "work"}, etc = {"/etc", "etc-upper", "etc-work"};
+  for (const std::string& path : hidden)
+    TRY(hide(own_etc && is_below(path, "/etc") ? etc : all, path));
+  TRY(make_etc_targets(own_etc ? etc : all));
+  TRY(mount_layer(all, root));
+  if (own_etc) TRY(mount_layer(etc, root + "/etc"));
+  return bind_submounts(root, submounts, hidden);
+}
+
 }  // namespace
 
 std::vector<std::string> always_hidden() {
@@ -233,15 +315,10 @@ Result<void> enter_rootfs(int sandbox_dir, const std::vector<std::string>& hidde
   const std::string base = sandbox + "/mnt";
   TRY(mount_at("tmpfs", base, MS_NOSUID | MS_NODEV, "mode=755"));
   TRY(check(chdir(base.c_str()), base));
-  for (const char* name : {"upper", "work", "root"}) TRY(check(mkdir(name, 0755), name));
-  const std::string upper = "upper";
-  const std::vector<std::string> paths = TRY(resolve(hidden));
-  for (const std::string& path : paths) TRY(hide(upper, path));
-  TRY(make_etc_targets(upper));
-  TRY(check(mount("overlay", "root", "overlay", kPlain, "lowerdir=/,upperdir=upper,workdir=work"),
-            "mounting the overlay"));
+  for (const char* name : {"upper", "work", "etc-upper", "etc-work", "root"})
+    TRY(check(mkdir(name, 0755), name));
   const std::string root = "root";
-  TRY(bind_submounts(root));
+  TRY(mount_layers(root, TRY(resolve(hidden))));
   TRY(mount_at("proc", root + "/proc", kPlain | MS_NOEXEC, nullptr));
   TRY(mount_at("sysfs", root + "/sys", MS_RDONLY | kPlain | MS_NOEXEC, nullptr));
   TRY(mount_at("tmpfs", root + "/run", kPlain, "mode=755"));

@@ -1,6 +1,6 @@
 // The supervisor of one Pod: owns its namespaces and its containers' processes, writes down what
 // becomes of them, and outlives the agent. One thread, few kilobytes: everything it needs is handed
-// to it as descriptors, see process_runtime.cc.
+// to it as descriptors, see supervisor_client.cc. It is the first process of a pid namespace.
 //
 // Orders come over a Unix socket of sequenced packets, one answer each: "" for success, else the
 // error's text.
@@ -13,13 +13,15 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <sys/epoll.h>
-#include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <charconv>
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
@@ -31,6 +33,7 @@
 #include "runtime/container_log.h"
 #include "runtime/container_process.h"
 #include "runtime/sandbox_files.h"
+#include "runtime/supervisor_client.h"
 #include "runtime/supervisor_fds.h"
 
 namespace coracle {
@@ -39,6 +42,7 @@ namespace {
 
 constexpr std::size_t kReadSize = std::size_t{32} << 10U;
 constexpr std::size_t kMaxConnections = 16;
+constexpr int kMaxLastReads = 64;  // of a container that has ended; a pipe holds 1 MiB at most
 
 struct Running {
   ContainerState state;
@@ -47,6 +51,17 @@ struct Running {
   bool killed = false;
 };
 
+// As /proc has it, which is that of the namespace the agent is in. 0 when there is no such process.
+pid_t pid_on_host(pid_t child) {
+  const Fd pidfd(static_cast<int>(syscall(SYS_pidfd_open, child, 0)));
+  const auto text = read_file(AT_FDCWD, "/proc/self/fdinfo/" + std::to_string(pidfd.get()));
+  constexpr const char* kField = "\nPid:";
+  const auto at = text ? text->find(kField) : std::string::npos;
+  if (at == std::string::npos) return 0;
+  return static_cast<pid_t>(
+      std::max(0L, std::strtol(text->c_str() + at + std::strlen(kField), nullptr, 10)));
+}
+
 class Supervisor {
  public:
   Result<void> set_up();
@@ -54,6 +69,7 @@ class Supervisor {
 
  private:
   Result<void> take_lock();
+  Result<void> listen_for_orders();
   void watch_fd(int fd);
   void accept_connection();
   void serve(int fd);
@@ -70,7 +86,7 @@ class Supervisor {
   std::list<Running>::iterator find(const std::string& name);
   void record(const ContainerState& state);
 
-  Fd epoll_, signals_;
+  Fd epoll_, signals_, listener_;
   std::list<Running> running_;
   std::vector<int> connections_, watchers_;
   bool quitting_ = false;
@@ -86,16 +102,31 @@ Result<void> Supervisor::take_lock() {
   return {};
 }
 
+Result<void> Supervisor::listen_for_orders() {
+  (void)unlinkat(kSandboxDirFd, "supervisor.sock", 0);
+  listener_ = Fd(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  const sockaddr_un address = socket_address(kSandboxDirFd);
+  umask(0177);  // the socket is made with its mode
+  const bool bound =
+      listener_.valid() &&
+      bind(listener_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0;
+  umask(022);
+  if (!bound || listen(listener_.get(), 8) != 0) return Error::from_errno(errno, "supervisor.sock");
+  return {};
+}
+
 Result<void> Supervisor::set_up() {
-  for (const int fd : {kListenFd, kSandboxDirFd, kExecutableFd, kReadyFd})
+  for (const int fd : {kSandboxDirFd, kExecutableFd, kReadyFd})
     (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
-  TRY(take_lock());
   const SandboxSpec spec = TRY(decode_sandbox(TRY(read_file(kSandboxDirFd, "sandbox"))));
   const int network = spec.host_network ? 0 : CLONE_NEWNET;
   if (unshare(CLONE_NEWUTS | CLONE_NEWIPC | network) != 0)
     return Error::from_errno(errno, "new namespaces");
   if (sethostname(spec.hostname.data(), spec.hostname.size()) != 0)
     return Error::from_errno(errno, "host name " + spec.hostname);
+  // Who finds the lock held takes our namespaces for the Pod's.
+  TRY(take_lock());
+  TRY(listen_for_orders());
   sigset_t mask;
   sigemptyset(&mask);
   sigaddset(&mask, SIGCHLD);
@@ -106,7 +137,7 @@ Result<void> Supervisor::set_up() {
   epoll_ = Fd(epoll_create1(EPOLL_CLOEXEC));
   if (!signals_.valid() || !epoll_.valid()) return Error::from_errno(errno, "event loop");
   watch_fd(signals_.get());
-  watch_fd(kListenFd);
+  watch_fd(listener_.get());
   return {};
 }
 
@@ -126,7 +157,7 @@ int Supervisor::run() {
       const int fd = events[i].data.fd;
       if (fd == signals_.get()) {
         reap();
-      } else if (fd == kListenFd) {
+      } else if (fd == listener_.get()) {
         accept_connection();
       } else if (std::find(connections_.begin(), connections_.end(), fd) != connections_.end()) {
         serve(fd);
@@ -139,7 +170,7 @@ int Supervisor::run() {
 }
 
 void Supervisor::accept_connection() {
-  const int fd = accept4(kListenFd, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
+  const int fd = accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
   if (fd < 0) return;
   if (connections_.size() >= kMaxConnections) {
     close(fd);
@@ -217,7 +248,7 @@ std::string Supervisor::start(const std::string& name, const std::string& number
     record(state);
     return "";
   }
-  state.pid = process->pid;
+  state.pid = pid_on_host(process->pid);
   record(state);
   watch_fd(process->out.get());
   watch_fd(process->err.get());
@@ -271,9 +302,9 @@ void Supervisor::reap() {
 }
 
 void Supervisor::ended(std::list<Running>::iterator it, int status) {
-  // Its whole pid namespace is dead, so its pipes end; what they hold is bounded.
+  // Its whole pid namespace is dead, but others of the Pod may have been given its pipes.
   for (const int stream : {0, 1})
-    while (drain(*it, stream)) {
+    for (int i = 0; i < kMaxLastReads && drain(*it, stream); ++i) {
     }
   it->log.finish();
   ContainerState state = it->state;
@@ -318,8 +349,16 @@ int supervise() {
 
 int echo(int argc, char** argv) {
   std::vector<Port> ports;
-  for (int i = 1; i < argc; ++i)
-    ports.push_back(static_cast<Port>(std::atoi(argv[i])));  // NOLINT(cert-err34-c): we wrote them
+  for (const std::string_view text : std::vector<std::string_view>(argv + 1, argv + argc)) {
+    Port port = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), port);
+    if (error != std::errc{} || end != text.data() + text.size() || port == 0) {
+      const std::string complaint = "echo: \"" + std::string(text) + "\" is no port\n";
+      (void)!write(2, complaint.data(), complaint.size());
+      return 2;
+    }
+    ports.push_back(port);
+  }
   return echo_main(ports);
 }
 

@@ -2,10 +2,9 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -20,38 +19,21 @@ namespace {
 
 constexpr std::chrono::milliseconds kLaunchPatience{10'000};
 
-// Through the directory's descriptor: a path of any length fits into a socket address.
-sockaddr_un socket_address(int dir) {
-  sockaddr_un out = {};
-  out.sun_family = AF_UNIX;
-  const std::string path = "/proc/self/fd/" + std::to_string(dir) + "/supervisor.sock";
-  std::memcpy(out.sun_path, path.c_str(), path.size() + 1);
-  return out;
-}
-
-Result<Fd> listening_socket(int dir) {
-  (void)unlinkat(dir, "supervisor.sock", 0);
-  Fd fd(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
-  const sockaddr_un address = socket_address(dir);
-  if (!fd.valid() ||
-      bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0 ||
-      fchmodat(dir, "supervisor.sock", 0600, 0) != 0 || listen(fd.get(), 8) != 0)
-    return Error::from_errno(errno, "supervisor.sock");
-  return fd;
-}
-
-// After a fork of a program with threads: system calls only. The descriptors are moved out of the
-// way first, so that none is overwritten before it is in place.
-[[noreturn]] void become_supervisor(const std::array<int, 4>& fds, char* const* argv) {
+// After a fork of a program with threads: system calls only. Init becomes the supervisor's parent,
+// and the supervisor the first of a pid namespace: however it ends, the kernel ends with it all
+// that the Pod runs, whatever user that is by then. The descriptors are moved out of the way first,
+// so that none is overwritten before it is in place.
+[[noreturn]] void become_supervisor(const std::array<int, 3>& fds, char* const* argv) {
   (void)setsid();
-  if (const pid_t again = fork(); again != 0) _exit(again < 0 ? 1 : 0);  // init is its parent
-  std::array<int, 4> moved = {};
+  const long again = syscall(SYS_clone, CLONE_NEWPID | SIGCHLD, nullptr, nullptr, nullptr, nullptr);
+  if (again != 0) _exit(again < 0 ? 1 : 0);
+  std::array<int, 3> moved = {};
   for (std::size_t i = 0; i < fds.size(); ++i) moved[i] = fcntl(fds[i], F_DUPFD, 20);
   for (std::size_t i = 0; i < fds.size(); ++i)
-    if (dup2(moved[i], kListenFd + static_cast<int>(i)) < 0) _exit(1);
+    if (dup2(moved[i], kSandboxDirFd + static_cast<int>(i)) < 0) _exit(1);
   const int null = open("/dev/null", O_RDWR);
   for (const int fd : {0, 1, 2}) (void)dup2(null, fd);
-  (void)syscall(SYS_close_range, 7U, ~0U, 0U);
+  (void)syscall(SYS_close_range, kReadyFd + 1U, ~0U, 0U);
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, nullptr);
@@ -74,9 +56,16 @@ Result<std::string> read_ready(int fd) {
 
 }  // namespace
 
+sockaddr_un socket_address(int dir) {
+  sockaddr_un out = {};
+  out.sun_family = AF_UNIX;
+  const std::string path = "/proc/self/fd/" + std::to_string(dir) + "/supervisor.sock";
+  std::memcpy(out.sun_path, path.c_str(), path.size() + 1);
+  return out;
+}
+
 Result<void> launch_supervisor(int dir, int executable, const std::string& title,
                                const std::string& path) {
-  Fd listen_fd = TRY(listening_socket(dir));
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) return Error::from_errno(errno, "pipe");
   const Fd ready(ends[0]);
@@ -85,10 +74,12 @@ Result<void> launch_supervisor(int dir, int executable, const std::string& title
   char* const argv[] = {name.data(), what.data(), where.data(), nullptr};
   const pid_t pid = fork();
   if (pid < 0) return Error::from_errno(errno, "fork");
-  if (pid == 0) become_supervisor({listen_fd.get(), dir, executable, ready_write.get()}, argv);
+  if (pid == 0) become_supervisor({dir, executable, ready_write.get()}, argv);
   ready_write = Fd();
-  while (waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
+  int status = 0;
+  while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
   }
+  if (status != 0) return Error{Code::Internal, "the Pod's supervisor cannot be started"};
   const std::string answer = TRY(read_ready(ready.get()));
   if (answer != "ok") return Error{Code::Internal, "the Pod's supervisor: " + answer};
   return {};

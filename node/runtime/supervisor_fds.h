@@ -3,9 +3,8 @@
 
 namespace coracle::runtime {
 
-inline constexpr int kListenFd = 3;      // the bound, listening socket
-inline constexpr int kSandboxDirFd = 4;  // <data>/pods/<uid>
-inline constexpr int kExecutableFd = 5;  // this executable, not writable through /proc
-inline constexpr int kReadyFd = 6;       // takes "ok" or an error, then closes
+inline constexpr int kSandboxDirFd = 3;  // <data>/pods/<uid>
+inline constexpr int kExecutableFd = 4;  // this executable, not writable through /proc
+inline constexpr int kReadyFd = 5;       // takes "ok" or an error, then closes
 
 }  // namespace coracle::runtime

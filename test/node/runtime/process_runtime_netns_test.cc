@@ -1,132 +1,10 @@
-// The runtime "process" on the real kernel. This program is its own supervisor, as `coracle` is.
-#include <coracle/clock.h>
-#include <coracle/echo.h>
-#include <coracle/pod_exec.h>
+// The life of sandboxes and containers under the runtime "process", on the real kernel.
 #include <coracle/supervisor.h>
-#include <gtest/gtest.h>
-#include <poll.h>
-#include <signal.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include <condition_variable>
-#include <filesystem>
-#include <fstream>
-#include <mutex>
-#include <set>
-#include <sstream>
-
-#include "runtime/runtime.h"
+#include "node/runtime/runtime_fixture.h"
 
 namespace coracle {
 namespace {
-
-using namespace std::chrono_literals;
-
-std::string slurp(const std::filesystem::path& path) {
-  const std::ifstream file(path);
-  std::ostringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
-
-// Processes whose command line names the text.
-std::set<pid_t> processes_of(const std::string& text) {
-  std::set<pid_t> out;
-  std::error_code error;
-  for (const auto& entry : std::filesystem::directory_iterator("/proc", error)) {
-    const std::string name = entry.path().filename();
-    if (name.find_first_not_of("0123456789") != std::string::npos) continue;
-    if (slurp(entry.path() / "cmdline").find(text) != std::string::npos)
-      out.insert(static_cast<pid_t>(std::stol(name)));
-  }
-  return out;
-}
-
-class ProcessRuntimeTest : public ::testing::Test {
- protected:
-  void SetUp() override {
-    // Longer than a socket's address may be.
-    dir_ =
-        "/var/tmp/coracle-runtime-test-" + std::to_string(getpid()) + "/" + std::string(120, 'd');
-    std::filesystem::create_directories(dir_);
-    std::ofstream(dir_ + "/secret") << "the data directory's secret";
-    open();
-  }
-  void TearDown() override {
-    if (runtime_ == nullptr) open();
-    const auto all = runtime_->list();
-    if (all)
-      for (const SandboxState& s : *all) {
-        const auto removed = runtime_->remove_sandbox(s.spec.pod_uid);
-        EXPECT_TRUE(removed) << removed.error().message;
-      }
-    runtime_.reset();
-    EXPECT_EQ(processes_of(dir_), std::set<pid_t>());
-    std::filesystem::remove_all(std::filesystem::path(dir_).parent_path());
-  }
-
-  // As an agent's start does.
-  void open() {
-    runtime_.reset();
-    auto made = make_process_runtime({.data_dir = dir_}, system_clock());
-    ASSERT_TRUE(made) << made.error().message;
-    runtime_ = std::move(*made);
-    runtime_->on_change([this](const std::string& uid) {
-      const std::lock_guard lock(mutex_);
-      changed_.insert(uid);
-      heard_.notify_all();
-    });
-  }
-  void sandbox(const std::string& uid = "pod-a") {
-    const auto made = runtime_->create_sandbox(
-        {.pod_uid = uid, .ns = "default", .name = uid, .hostname = uid, .host_network = false});
-    ASSERT_TRUE(made) << made.error().message;
-  }
-  Result<ContainerState> start(const std::vector<std::string>& command, int restart = 0,
-                               const std::string& uid = "pod-a", const std::string& name = "c") {
-    ContainerSpec spec;
-    spec.name = name;
-    spec.image = "coracle/host";
-    spec.command = command;
-    spec.env = {{"PATH", "/usr/bin:/bin"}, {"GREETING", "hello"}};
-    spec.restart_count = restart;
-    return runtime_->start_container(uid, spec);
-  }
-  Result<ContainerState> shell(const std::string& script, int restart = 0,
-                               const std::string& uid = "pod-a", const std::string& name = "c") {
-    return start({"sh", "-c", script}, restart, uid, name);
-  }
-  // Once the container has ended; the event is awaited, not the time.
-  ContainerState ended(const std::string& uid = "pod-a", const std::string& name = "c") {
-    const auto deadline = std::chrono::steady_clock::now() + 20s;
-    for (;;) {
-      const auto state = runtime_->state(uid);
-      if (state)
-        for (const ContainerState& c : state->containers)
-          if (c.name == name && c.status == ContainerState::Status::Exited) return c;
-      std::unique_lock lock(mutex_);
-      if (!heard_.wait_until(lock, deadline, [&] { return changed_.erase(uid) > 0; })) break;
-    }
-    ADD_FAILURE() << name << " of " << uid << " does not end";
-    return {};
-  }
-  std::string output(const std::string& script) {
-    const auto ran = runtime_->exec("pod-a", "c", {"sh", "-c", script}, 20s);
-    EXPECT_TRUE(ran) << ran.error().message;
-    return ran ? ran->output : "";
-  }
-  std::string log(int restart = 0, const std::string& name = "c") const {
-    return slurp(dir_ + "/pods/pod-a/containers/" + name + "/" + std::to_string(restart) + ".log");
-  }
-
-  std::string dir_;
-  std::unique_ptr<Runtime> runtime_;
-  std::mutex mutex_;
-  std::condition_variable heard_;
-  std::set<std::string> changed_;
-};
 
 TEST_F(ProcessRuntimeTest, KnowsItsImages) {
   for (const char* image : {"coracle/echo", "coracle/host", "coracle/echo:1.2"})
@@ -178,45 +56,6 @@ TEST_F(ProcessRuntimeTest, OneContainerOfANameAtATime) {
   EXPECT_EQ(runtime_->state("pod-a")->containers.size(), 2U);
 }
 
-TEST_F(ProcessRuntimeTest, ARootProcessSeesNothingOfTheHost) {
-  sandbox();
-  ASSERT_TRUE(start({"sleep", "1000"}));
-  EXPECT_EQ(output("cat " + dir_ +
-                   "/secret 2>/dev/null; for d in /root /home /var/lib/coracle; do "
-                   "ls -A $d 2>/dev/null; done; cat /etc/shadow /etc/gshadow 2>/dev/null"),
-            "");
-  EXPECT_EQ(output("cat /proc/1/cmdline | tr '\\0' ' '"), "sleep 1000 ");
-  EXPECT_EQ(output("grep CapEff /proc/self/status; grep NoNewPrivs /proc/self/status"),
-            "CapEff:\t00000000a80425fb\nNoNewPrivs:\t1\n");
-  for (const char* escape :
-       {"mount -t tmpfs none /mnt", "unshare -Ur true", "unshare -m true", "umount /proc/keys",
-        "mknod /tmp/disk b 8 0 && cat /tmp/disk", "nsenter -t 1 -m true",
-        "echo x > /proc/sys/kernel/hostname", "echo b > /proc/sysrq-trigger",
-        "chroot /proc/1/root mount -t proc p /mnt", "echo x >> /proc/1/exe"}) {
-    const auto ran = runtime_->exec("pod-a", "c", {"sh", "-c", escape}, 10s);
-    ASSERT_TRUE(ran) << escape;
-    EXPECT_NE(ran->exit_code, 0) << escape;
-  }
-  EXPECT_EQ(output("hostname; cat /etc/hostname; ls /run | grep -v mount; ls /tmp | grep -v disk"),
-            "pod-a\npod-a\n");
-  // Its own network only: loopback, down.
-  EXPECT_EQ(output("ls /sys/class/net"), "lo\n");
-}
-
-TEST_F(ProcessRuntimeTest, WritesVanishAndStayPrivate) {
-  sandbox("pod-a");
-  sandbox("pod-b");
-  ASSERT_TRUE(start({"sleep", "1000"}));
-  ASSERT_TRUE(start({"sleep", "1000"}, 0, "pod-b"));
-  output("echo private > /opt/coracle-test; echo private > /tmp/coracle-test");
-  const auto seen = runtime_->exec(
-      "pod-b", "c", {"sh", "-c", "cat /opt/coracle-test /tmp/coracle-test 2>/dev/null"}, 10s);
-  ASSERT_TRUE(seen);
-  EXPECT_EQ(seen->output, "");
-  EXPECT_FALSE(std::filesystem::exists("/opt/coracle-test"));
-  EXPECT_FALSE(std::filesystem::exists("/tmp/coracle-test"));
-}
-
 TEST_F(ProcessRuntimeTest, EtcFilesFollowWhileItRuns) {
   sandbox();
   ASSERT_TRUE(runtime_->write_etc("pod-a", "10.0.0.1 one\n", "nameserver 10.0.0.53\n"));
@@ -224,26 +63,6 @@ TEST_F(ProcessRuntimeTest, EtcFilesFollowWhileItRuns) {
   EXPECT_EQ(output("cat /etc/hosts /etc/resolv.conf"), "10.0.0.1 one\nnameserver 10.0.0.53\n");
   ASSERT_TRUE(runtime_->write_etc("pod-a", "10.0.0.2\n", ""));
   EXPECT_EQ(output("cat /etc/hosts /etc/resolv.conf"), "10.0.0.2\n");
-}
-
-TEST_F(ProcessRuntimeTest, ExecHasTheContainersEnvironmentAndATimeout) {
-  const std::string mark = std::to_string(7'000'000 + getpid());
-  sandbox();
-  ASSERT_TRUE(start({"sleep", "1000"}));
-  auto ran = runtime_->exec("pod-a", "", {"sh", "-c", "echo $GREETING; echo err >&2; exit 3"}, 10s);
-  ASSERT_TRUE(ran) << ran.error().message;
-  EXPECT_EQ(ran->exit_code, 3);
-  EXPECT_EQ(ran->output, "hello\nerr\n");
-  ran = runtime_->exec("pod-a", "c", {"sh", "-c", "head -c 100000 /dev/zero"}, 10s);
-  ASSERT_TRUE(ran);
-  EXPECT_EQ(ran->output.size(), 10U * 1024);
-  ran = runtime_->exec("pod-a", "c", {"nothing-like-it"}, 10s);
-  ASSERT_TRUE(ran);
-  EXPECT_EQ(ran->exit_code, 127);
-  EXPECT_EQ(runtime_->exec("pod-a", "c", {"sleep", mark}, 100ms).error().code, Code::Timeout);
-  EXPECT_EQ(processes_of(mark), std::set<pid_t>());
-  EXPECT_EQ(runtime_->exec("pod-a", "other", {"true"}, 1s).error().code, Code::NotFound);
-  EXPECT_EQ(runtime_->exec("pod-z", "c", {"true"}, 1s).error().code, Code::NotFound);
 }
 
 TEST_F(ProcessRuntimeTest, LogsHaveTimesStreamsAndLimits) {
@@ -318,28 +137,6 @@ TEST_F(ProcessRuntimeTest, PodsOutliveAKilledAgent) {
   EXPECT_EQ(output("echo here"), "here\n");
 }
 
-TEST_F(ProcessRuntimeTest, ContainersDieWithTheirSupervisor) {
-  sandbox();
-  const auto started = start({"sleep", "1000"});
-  ASSERT_TRUE(started);
-  const int process = static_cast<int>(syscall(SYS_pidfd_open, started->pid, 0));
-  ASSERT_GE(process, 0);
-  for (const pid_t pid : processes_of("coracle-supervisor")) {
-    const std::string line = slurp("/proc/" + std::to_string(pid) + "/cmdline");
-    if (line.find(dir_) == std::string::npos) continue;
-    ASSERT_EQ(kill(pid, SIGKILL), 0);
-  }
-  pollfd wait = {process, POLLIN, 0};
-  EXPECT_EQ(poll(&wait, 1, 10'000), 1) << "its container lives on";
-  close(process);
-  const ContainerState state = ended();
-  EXPECT_EQ(state.exit_code, 137);
-  EXPECT_FALSE(runtime_->state("pod-a")->alive);
-  sandbox();  // a new one in its place
-  EXPECT_TRUE(runtime_->state("pod-a")->alive);
-  EXPECT_TRUE(start({"sleep", "1000"}, 1));
-}
-
 TEST_F(ProcessRuntimeTest, RemovalLeavesNothing) {
   const auto mounts = [] { return slurp("/proc/self/mountinfo"); };
   const std::string before = mounts();
@@ -371,7 +168,7 @@ TEST_F(ProcessRuntimeTest, EchoAnswersOnItsPorts) {
   ContainerSpec spec;
   spec.name = "c";
   spec.image = "coracle/echo";
-  spec.ports = {5000, 5001};
+  spec.ports = {5000, 5001, 5000};  // one for TCP, one for UDP
   spec.env = {{"PATH", "/usr/bin:/bin"}, {"POD_NAME", "web"}};
   ASSERT_TRUE(runtime_->start_container("pod-a", spec));
   const std::string script =
@@ -405,6 +202,19 @@ TEST_F(ProcessRuntimeTest, EchoAnswersOnItsPorts) {
   const std::size_t size = fread(text, 1, sizeof(text) - 1, pipe);
   EXPECT_EQ(pclose(pipe), 0);
   EXPECT_EQ(std::string(text, size), "web\nplain\npacket\n");
+}
+
+TEST_F(ProcessRuntimeTest, EchoSaysThatAPortIsNone) {
+  sandbox();
+  for (const char* port : {"http", "0", "65536", "80x", "-1"}) {
+    ContainerSpec spec;
+    spec.name = std::string("c-") + (port[0] == '-' ? "minus" : port);
+    spec.image = "coracle/echo";
+    spec.env = {{"PORT", port}};
+    ASSERT_TRUE(runtime_->start_container("pod-a", spec));
+    EXPECT_NE(ended("pod-a", spec.name).exit_code, 0) << port;
+    EXPECT_NE(log(0, spec.name).find(port), std::string::npos) << log(0, spec.name);
+  }
 }
 
 }  // namespace
