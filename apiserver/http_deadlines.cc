@@ -19,7 +19,8 @@ SocketDeadlines::Guard::Guard(SocketDeadlines& deadlines, int fd, std::chrono::m
   if (fd_ < 0) return;
   MutexLock lock(deadlines_.mutex_);
   at_ = deadlines_.pending_.emplace(steady_clock::now() + timeout, fd_);
-  if (at_ == deadlines_.pending_.begin()) deadlines_.changed_.notify_all();
+  // The thread looks again at wake_at_: most guards are gone by then and never woke it.
+  if (at_->first < deadlines_.wake_at_) deadlines_.changed_.notify_all();
 }
 
 SocketDeadlines::Guard::~Guard() {
@@ -45,9 +46,11 @@ void SocketDeadlines::run(const std::stop_token& stop) {
     auto next = pending_.begin();
     while (next != pending_.end() && next->second < 0) ++next;
     if (next == pending_.end()) {
+      wake_at_ = steady_clock::time_point::max();
       changed_.wait(mutex_);
     } else {
-      changed_.wait_until(mutex_, next->first);
+      wake_at_ = next->first;
+      changed_.wait_until(mutex_, wake_at_);
     }
   }
 }

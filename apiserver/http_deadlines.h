@@ -38,6 +38,8 @@ class SocketDeadlines {
   Mutex mutex_;
   CondVar changed_;
   std::multimap<std::chrono::steady_clock::time_point, int> pending_ CORACLE_GUARDED_BY(mutex_);
+  std::chrono::steady_clock::time_point wake_at_ CORACLE_GUARDED_BY(mutex_) =
+      std::chrono::steady_clock::time_point::max();
   std::jthread thread_;
 };
 

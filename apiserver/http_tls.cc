@@ -15,6 +15,18 @@ namespace coracle {
 namespace {
 
 thread_local SSL* current_connection = nullptr;
+thread_local std::string current_certificate;  // the connection's, DER
+
+std::string peer_certificate(const SSL* ssl) {
+  const CertificatePtr certificate(SSL_get1_peer_certificate(ssl));
+  if (!certificate) return "";
+  unsigned char* der = nullptr;
+  const int size = i2d_X509(certificate.get(), &der);
+  if (size <= 0) return "";
+  std::string out(reinterpret_cast<char*>(der), static_cast<std::size_t>(size));  // NOLINT
+  OPENSSL_free(der);                                                              // NOLINT: a macro
+  return out;
+}
 
 constexpr int kKeepAliveIdle = 60, kKeepAliveInterval = 15, kKeepAliveProbes = 4;
 constexpr int kDeferSeconds = 30;
@@ -35,8 +47,13 @@ void watch_peer(int fd) {
 
 // civetweb shakes hands on the thread that then serves the connection.
 void on_tls_event(const SSL* ssl, int where, int /*result*/) {
-  if ((where & SSL_CB_HANDSHAKE_START) != 0) current_connection = const_cast<SSL*>(ssl);  // NOLINT
-  if ((where & SSL_CB_HANDSHAKE_DONE) != 0) watch_peer(SSL_get_fd(ssl));
+  if ((where & SSL_CB_HANDSHAKE_START) != 0) {
+    current_connection = const_cast<SSL*>(ssl);  // NOLINT
+    current_certificate.clear();
+  }
+  if ((where & SSL_CB_HANDSHAKE_DONE) == 0) return;
+  watch_peer(SSL_get_fd(ssl));
+  current_certificate = peer_certificate(ssl);
 }
 
 int accept_any_certificate(int /*ok*/, X509_STORE_CTX* /*context*/) {
@@ -98,16 +115,8 @@ int current_socket() {
   return current_connection == nullptr ? -1 : SSL_get_fd(current_connection);
 }
 
-std::string current_peer_certificate() {
-  if (current_connection == nullptr) return "";
-  const CertificatePtr certificate(SSL_get1_peer_certificate(current_connection));
-  if (!certificate) return "";
-  unsigned char* der = nullptr;
-  const int size = i2d_X509(certificate.get(), &der);
-  if (size <= 0) return "";
-  std::string out(reinterpret_cast<char*>(der), static_cast<std::size_t>(size));  // NOLINT
-  OPENSSL_free(der);                                                              // NOLINT: a macro
-  return out;
+const std::string& current_peer_certificate() {
+  return current_certificate;
 }
 
 bool socket_alive(int fd) {

@@ -18,7 +18,7 @@ bool configure_tls(ssl_ctx_st* context, const std::string& certificate_pem,
 
 // The connection this thread accepted last, which civetweb does not show: -1 and "" without one.
 int current_socket();
-std::string current_peer_certificate();  // DER
+const std::string& current_peer_certificate();  // DER
 // False when the peer has closed its side or the connection broke.
 bool socket_alive(int fd);
 // Lets the kernel keep connections that sent nothing: of the listening sockets of this process,

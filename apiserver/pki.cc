@@ -9,8 +9,11 @@
 #include <unistd.h>
 
 #include <array>
+#include <ctime>
 #include <fstream>
 #include <iterator>
+#include <mutex>
+#include <unordered_map>
 
 #include "x509.h"
 
@@ -166,6 +169,33 @@ class Verifier : public CertificateVerifier {
   }
 
   Result<CertificateIdentity> verify(const std::string& der) const override {
+    const std::time_t now = std::time(nullptr);
+    {
+      const std::lock_guard lock(mutex_);
+      const auto known = known_.find(der);
+      if (known != known_.end() && known->second.from <= now && now <= known->second.until)
+        return known->second.identity;
+    }
+    Known found = TRY(examine(der));
+    const std::lock_guard lock(mutex_);
+    if (known_.size() >= kMostKnown) known_.clear();
+    return known_.insert_or_assign(der, std::move(found)).first->second.identity;
+  }
+
+ private:
+  // Of a certificate that this CA signed. A signature is checked once; every request asks.
+  struct Known {
+    CertificateIdentity identity;
+    std::time_t from = 0, until = 0;
+  };
+  static constexpr std::size_t kMostKnown = 256;
+
+  static std::time_t seconds_of(const ASN1_TIME* time) {
+    std::tm parts{};
+    return ASN1_TIME_to_tm(time, &parts) == 1 ? timegm(&parts) : 0;
+  }
+
+  Result<Known> examine(const std::string& der) const {
     const auto* bytes = reinterpret_cast<const unsigned char*>(der.data());  // NOLINT
     const CertificatePtr certificate(d2i_X509(nullptr, &bytes, static_cast<long>(der.size())));
     const std::unique_ptr<X509_STORE_CTX, OpenSslDeleter<X509_STORE_CTX_free>> context(
@@ -179,11 +209,14 @@ class Verifier : public CertificateVerifier {
     X509_NAME* subject = X509_get_subject_name(certificate.get());
     const auto names = entries(subject, NID_commonName);
     if (names.empty()) return refused;
-    return CertificateIdentity{names.back(), entries(subject, NID_organizationName)};
+    return Known{{names.back(), entries(subject, NID_organizationName)},
+                 seconds_of(X509_get0_notBefore(certificate.get())),
+                 seconds_of(X509_get0_notAfter(certificate.get()))};
   }
 
- private:
   std::unique_ptr<X509_STORE, OpenSslDeleter<X509_STORE_free>> store_;
+  mutable std::mutex mutex_;
+  mutable std::unordered_map<std::string, Known> known_;  // by DER; guarded by mutex_
 };
 
 }  // namespace
