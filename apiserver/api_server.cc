@@ -72,7 +72,7 @@ Result<void> Server::listen(const Pki& pki) {
   http.key_pem = pki.server_key;
   http.client_ca_pem = pki.ca_certificate;
   http.threads = options_.threads;
-  http.stream_reserve = options_.watch_reserve;
+  http.max_streams = options_.max_watches;
   http.header_timeout = options_.header_timeout;
   http.admit = [this](const HttpRequest& request) { return handlers_->admit(request); };
   http.handle = [this](const HttpRequest& request) { return handlers_->handle(request); };

@@ -25,8 +25,8 @@ struct ApiServerOptions {
   std::string cluster_domain = "cluster.local";
   Ip kubernetes_service_ip = {};
   std::string version = "0.1.0";
-  int threads = 256;       // connections served at a time; a watch takes one for its life
-  int watch_reserve = 64;  // of these, never given to watches
+  int threads = 64;                // connections served at a time
+  std::size_t max_watches = 4096;  // at a time; they take none of the threads
   std::chrono::milliseconds bookmark_interval{60'000};
   std::chrono::milliseconds header_timeout{10'000};
 };

@@ -150,40 +150,36 @@ Handlers::Answer Handlers::list(const Call& call) const {
 }
 
 Handlers::Answer Handlers::watch(const Call& call) const {
-  auto request = std::make_shared<WatchRequest>();
-  request->kind = &call.kind;
-  request->options = TRY(watch_options(call.query, call.route));
-  request->output = call.output;
-  request->output.pretty = false;
-  const WatchOptions& options = request->options;
+  WatchRequest request;
+  request.kind = &call.kind;
+  request.options = TRY(watch_options(call.query, call.route));
+  request.output = call.output;
+  request.output.pretty = false;
+  const WatchOptions& options = request.options;
   TRY(check_fields(call.kind, options.fields));
   const Revision current = options_.registry.revision();
   if (options.from && *options.from > current) return too_large_revision(*options.from, current);
   if (options.from) {
-    request->from = *options.from;
+    request.from = *options.from;
   } else {
     ListRequest all;
     all.ns = call.route.ns;
     all.labels = options.labels;
     all.fields = options.fields;
-    request->initial = TRY(options_.registry.list(call.kind, all));
-    request->from = request->initial.revision;
+    request.initial = TRY(options_.registry.list(call.kind, all));
+    request.from = request.initial.revision;
   }
-  auto events = options_.registry.watch(call.kind, call.route.ns, request->from);
+  auto events = options_.registry.watch(call.kind, call.route.ns, request.from);
   if (events) {
-    request->events = std::move(*events);
+    request.events = std::move(*events);
   } else if (is_expired(events.error())) {
-    request->error = events.error();  // a reflector lists again on this event, and only then
+    request.error = events.error();  // a reflector lists again on this event, and only then
   } else {
     return events.error();
   }
+  if (request.output.accepted.yaml) request.output.accepted.yaml = false;
   HttpResponse response;
-  if (request->output.accepted.yaml) request->output.accepted.yaml = false;
-  const WatchTimes times = options_.watch_times;
-  const Clock& clock = options_.clock;
-  response.stream = [request, times, &clock](ChunkWriter& writer) {
-    run_watch(*request, times, clock, writer);
-  };
+  response.stream = watch_stream(std::move(request), options_.watch_times, options_.clock);
   return response;
 }
 

@@ -6,13 +6,13 @@
 
 #include <algorithm>
 #include <array>
-#include <atomic>
 #include <thread>
 
 #include "http_deadlines.h"
 #include "http_message.h"
 #include "http_tls.h"
 #include "status.h"
+#include "stream_loop.h"
 
 namespace coracle {
 namespace {
@@ -92,13 +92,13 @@ class Server : public HttpServer {
   void stop() override { halt(); }
 
  private:
-  class Writer;
   void halt();
   mg_context* listen(const std::string& where);
   static int on_request(mg_connection* connection);
   static int on_error(mg_connection* connection, int status, const char* message);
   static int on_log(const mg_connection* connection, const char* message);
   static int on_tls(void* context, void* self);
+  static void on_closed(const mg_connection* connection);
   void serve(mg_connection* connection);
   Result<void> read_body(mg_connection* connection, HttpRequest& request);
   HttpResponse handle(const HttpRequest& request) const;
@@ -107,49 +107,22 @@ class Server : public HttpServer {
   void send_stream(mg_connection* connection, const HttpRequest& request,
                    const HttpResponse& response);
 
+  // A connection on its way from civetweb's thread to the streams'.
+  struct Leaving {
+    TlsSocket socket;
+    std::shared_ptr<StreamSource> source;
+    bool chunked = false;
+  };
+  static thread_local Leaving leaving_;
+
   Options options_;
   SocketDeadlines deadlines_;
-  std::stop_source stopping_;
-  std::atomic<int> streams_{0};
+  std::unique_ptr<StreamLoop> streams_;
   mg_context* context_ = nullptr;
   int port_ = 0;
 };
 
-class Server::Writer : public ChunkWriter {
- public:
-  Writer(Server& server, mg_connection* connection, bool chunked)
-      : server_(server),
-        connection_(connection),
-        fd_(current_socket()),
-        chunked_(chunked),
-        stop_(server.stopping_.get_token()) {}
-
-  bool write(std::string_view bytes) override {
-    if (!ok_ || bytes.empty()) return ok_;
-    const SocketDeadlines::Guard guard(server_.deadlines_, fd_, server_.options_.write_timeout);
-    if (!chunked_) return ok_ = write_all(connection_, bytes);
-    std::array<char, 24> size{};
-    (void)std::snprintf(size.data(), size.size(), "%zx\r\n", bytes.size());
-    std::string chunk = size.data();
-    chunk.append(bytes).append("\r\n");
-    return ok_ = write_all(connection_, chunk);
-  }
-  bool alive() override { return ok_ && socket_alive(fd_); }
-  const std::stop_token& stop() const override { return stop_; }
-  void finish() {
-    if (!ok_ || !chunked_) return;
-    const SocketDeadlines::Guard guard(server_.deadlines_, fd_, server_.options_.write_timeout);
-    write_all(connection_, "0\r\n\r\n");
-  }
-
- private:
-  Server& server_;
-  mg_connection* connection_;
-  int fd_;
-  bool chunked_;
-  bool ok_ = true;
-  std::stop_token stop_;
-};
+thread_local Server::Leaving Server::leaving_;
 
 int Server::on_tls(void* context, void* self) {
   const Options& options = static_cast<Server*>(self)->options_;
@@ -274,25 +247,31 @@ void Server::send(mg_connection* connection, const HttpRequest& request, HttpRes
 
 void Server::send_stream(mg_connection* connection, const HttpRequest& request,
                          const HttpResponse& response) {
-  const int budget = std::max(1, options_.threads - options_.stream_reserve);
-  if (streams_.fetch_add(1) >= budget) {
-    streams_.fetch_sub(1);
+  if (streams_->size() >= options_.max_streams)
     return send(connection, request,
                 error_response(
                     {Code::TooManyRequests, "Too many requests, please try again later.", {}, 1}));
-  }
   const char* version = mg_get_request_info(connection)->http_version;
   const bool chunked = version != nullptr && std::string_view(version) == "1.1";
-  Writer writer(*this, connection, chunked);
-  // A stream's connection ends with it: its thread has better things to do than wait for the next
-  // request.
   mg_disable_connection_keep_alive(connection);
-  if (write_all(connection,
-                head_of(response, chunked ? "Transfer-Encoding: chunked\r\n" : "", true))) {
-    response.stream(writer);
-    writer.finish();
+  {
+    const SocketDeadlines::Guard guard(deadlines_, current_socket(), options_.write_timeout);
+    if (!write_all(connection,
+                   head_of(response, chunked ? "Transfer-Encoding: chunked\r\n" : "", true)))
+      return;
   }
-  streams_.fetch_sub(1);
+  auto socket = detach_current_connection();
+  if (!socket) return spdlog::error("http: {}", socket.error().message);
+  leaving_ = {std::move(*socket), response.stream, chunked};
+}
+
+// civetweb has closed the stand-in of a connection that became a stream.
+void Server::on_closed(const mg_connection* connection) {
+  if (!leaving_.source) return;
+  auto* self = static_cast<Server*>(mg_get_user_data(mg_get_context(connection)));
+  Leaving leaving = std::exchange(leaving_, {});
+  leaving.socket.revive();
+  self->streams_->add(std::move(leaving.socket), std::move(leaving.source), leaving.chunked);
 }
 
 std::string listening_port(const std::string& address, int port) {
@@ -308,6 +287,7 @@ mg_context* Server::listen(const std::string& where) {
   callbacks.http_error = on_error;
   callbacks.log_message = on_log;
   callbacks.init_ssl = on_tls;
+  callbacks.connection_closed = on_closed;
   const std::string threads = std::to_string(options_.threads);
   const std::string header = std::to_string(options_.header_timeout.count());
   const std::string idle = std::to_string(options_.idle_timeout.count());
@@ -338,6 +318,7 @@ mg_context* Server::listen(const std::string& where) {
 }
 
 Result<void> Server::start() {
+  streams_ = TRY(StreamLoop::create(options_.write_timeout));
   const std::string where = listening_port(options_.bind_address, options_.port);
   context_ = listen(where);
   // A machine without IPv6 has no dual-stack sockets.
@@ -355,7 +336,7 @@ Result<void> Server::start() {
 }
 
 void Server::halt() {
-  stopping_.request_stop();
+  if (streams_) streams_->stop();
   if (context_ != nullptr) mg_stop(context_);
   context_ = nullptr;
 }

@@ -1,6 +1,6 @@
 // HTTPS for the API: requests in, responses out. The only user of civetweb; knows nothing of
-// resources. A request holds a thread while it is answered and a stream (a watch) for its life, so
-// streams have a budget and short requests a reserve. Every error, civetweb's own too, is a Status.
+// resources. A request holds a thread while it is answered; a stream (a watch) then goes to the
+// thread that all streams share. Every error, civetweb's own too, is a Status.
 #pragma once
 
 #include <coracle/result.h>
@@ -9,7 +9,6 @@
 #include <functional>
 #include <memory>
 #include <optional>
-#include <stop_token>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -30,22 +29,14 @@ struct HttpRequest {
   std::size_t count(std::string_view name) const;
 };
 
-// What a stream writes to. Each write is flushed.
-class ChunkWriter {
- public:
-  virtual ~ChunkWriter() = default;
-  virtual bool write(std::string_view bytes) = 0;   // false: the client is gone
-  virtual bool alive() = 0;                         // false once the client has closed
-  virtual const std::stop_token& stop() const = 0;  // requested when the server stops
-};
+class StreamSource;  // stream_loop.h
 
 struct HttpResponse {
   int code = 200;
   std::string content_type = "application/json";
   std::vector<std::pair<std::string, std::string>> headers;
   std::string body;
-  std::function<void(ChunkWriter&)>
-      stream;  // set: chunked, headers go out at once, `body` is not used
+  std::shared_ptr<StreamSource> stream = {};  // set: headers go out at once, `body` is not used
 };
 
 class HttpServer {
@@ -54,8 +45,8 @@ class HttpServer {
     std::string bind_address;  // "" or an unspecified address: every address, IPv4 and IPv6
     int port = 0;              // 0: any free one
     std::string certificate_pem, key_pem, client_ca_pem;
-    int threads = 256;
-    int stream_reserve = 32;  // threads that streams never take
+    int threads = 64;
+    std::size_t max_streams = 4096;
     std::size_t max_body = 3 * 1024 * 1024;
     std::chrono::milliseconds header_timeout{
         10'000};                                      // TLS handshake, and the headers of a request

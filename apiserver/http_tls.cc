@@ -1,11 +1,14 @@
 #include "http_tls.h"
 
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <poll.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <filesystem>
 
@@ -117,6 +120,54 @@ int current_socket() {
 
 const std::string& current_peer_certificate() {
   return current_certificate;
+}
+
+TlsSocket& TlsSocket::operator=(TlsSocket&& other) noexcept {
+  std::swap(ssl_, other.ssl_);
+  std::swap(fd_, other.fd_);
+  return *this;
+}
+
+TlsSocket::~TlsSocket() {
+  SSL_free(ssl_);
+  if (fd_ >= 0) close(fd_);
+}
+
+void TlsSocket::say_goodbye() {
+  if (ssl_ == nullptr) return;
+  ERR_clear_error();
+  (void)SSL_shutdown(ssl_);
+  (void)shutdown(fd_, SHUT_WR);
+}
+
+void TlsSocket::revive() {
+  SSL_set_quiet_shutdown(ssl_, 0);
+  SSL_set_shutdown(ssl_, 0);
+  // Many streams wait for long: they share their buffers' memory.
+  SSL_set_mode(ssl_, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
+                         SSL_MODE_RELEASE_BUFFERS);
+}
+
+// civetweb ends a connection by SSL_shutdown, SSL_free and, on the descriptor's number, shutdown
+// and close. So the first is made quiet, the second only drops a reference, and under the number
+// lies /dev/null.
+Result<TlsSocket> detach_current_connection() {
+  SSL* const ssl = current_connection;
+  if (ssl == nullptr) return Error{Code::Internal, "there is no connection"};
+  const int number = SSL_get_fd(ssl);
+  const int fd = fcntl(number, F_DUPFD_CLOEXEC, 0);
+  if (fd < 0) return Error::from_errno(errno, "a stream's descriptor");
+  SSL_up_ref(ssl);
+  TlsSocket out(ssl, fd);
+  const int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+  const bool replaced = null >= 0 && SSL_set_fd(ssl, fd) == 1 && dup3(null, number, O_CLOEXEC) >= 0;
+  const Error error = Error::from_errno(errno, "a stream's stand-in");
+  if (null >= 0) close(null);
+  if (!replaced) return error;
+  (void)fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);  // NOLINT: a C function
+  SSL_set_quiet_shutdown(ssl, 1);
+  current_connection = nullptr;
+  return out;
 }
 
 bool socket_alive(int fd) {

@@ -11,8 +11,6 @@ namespace {
 
 using std::chrono::steady_clock;
 
-constexpr std::size_t kFlushAt = 256 * 1024;
-
 const char* type_name(WatchEvent::Type type) {
   switch (type) {
     case WatchEvent::Type::Added:
@@ -43,39 +41,79 @@ std::chrono::seconds lifetime(const WatchOptions& options) {
   return std::chrono::seconds(std::uniform_int_distribution<int>(1800, 3600)(engine));
 }
 
-// Collects lines and writes them together.
-class Buffer {
+class WatchSource final : public StreamSource {
  public:
-  explicit Buffer(ChunkWriter& writer) : writer_(writer) {}
-  bool add(const std::string& text) {
-    text_ += text;
-    return text_.size() < kFlushAt || flush();
+  WatchSource(WatchRequest request, const WatchTimes& times, const Clock& clock)
+      : request_(std::move(request)),
+        times_(times),
+        encoder_(*request_.kind, request_.output, clock),
+        end_(steady_clock::now() + lifetime(request_.options)),
+        next_bookmark_(steady_clock::now() + times.bookmark_interval) {}
+
+  void start(std::function<void()> wake) override {
+    if (request_.events) request_.events->on_event(std::move(wake));
   }
-  bool flush() {
-    const bool ok = writer_.write(text_);
-    text_.clear();
-    return ok;
+  bool produce(std::string& out, std::size_t room) override {
+    if (request_.error) {
+      out += encoder_.error(*request_.error);
+      return false;
+    }
+    const std::size_t full = out.size() + room;
+    if (!add_initial(out, full)) return true;
+    if (const auto error = add_events(out, full)) {
+      out += encoder_.error(*error);
+      return false;
+    }
+    if (waiting()) return true;
+    const auto now = steady_clock::now();
+    const bool last = now >= end_;
+    if (request_.options.bookmarks && (last || now >= next_bookmark_)) {
+      out += encoder_.bookmark(std::max(request_.events->progress(), request_.from));
+      next_bookmark_ = now + times_.bookmark_interval;
+    }
+    return !last;
+  }
+  steady_clock::time_point due() const override {
+    return request_.options.bookmarks ? std::min(end_, next_bookmark_) : end_;
   }
 
  private:
-  ChunkWriter& writer_;
-  std::string text_;
-};
-
-bool send_initial(const WatchRequest& request, WatchEncoder& encoder, Buffer& out) {
-  for (const EntryPtr& entry : request.initial.entries)
-    if (!out.add(encoder.event(WatchEvent::Type::Added, entry->value))) return false;
-  return out.flush();
-}
-
-bool send_events(const std::vector<StoreEvent>& events, const WatchRequest& request,
-                 WatchEncoder& encoder, Buffer& out) {
-  for (const StoreEvent& event : events) {
-    const auto seen = filter_event(event, request.options.labels, request.options.fields);
-    if (seen && !out.add(encoder.event(seen->type, seen->entry->value))) return false;
+  bool waiting() const { return next_event_ < events_.size(); }
+  // False: there is more than fits.
+  bool add_initial(std::string& out, std::size_t full) {
+    auto& entries = request_.initial.entries;
+    while (next_initial_ < entries.size() && out.size() < full)
+      out += encoder_.event(WatchEvent::Type::Added, entries[next_initial_++]->value);
+    if (next_initial_ < entries.size()) return false;
+    std::vector<EntryPtr>().swap(entries);
+    next_initial_ = 0;
+    return true;
   }
-  return out.flush();
-}
+  std::optional<Error> add_events(std::string& out, std::size_t full) {
+    while (out.size() < full) {
+      if (!waiting()) {
+        auto taken = request_.events->next(steady_clock::time_point(), std::stop_token());
+        if (!taken) return taken.error();
+        events_ = std::move(*taken);
+        next_event_ = 0;
+        if (events_.empty()) return std::nullopt;
+      }
+      const StoreEvent& event = events_[next_event_++];
+      const auto seen = filter_event(event, request_.options.labels, request_.options.fields);
+      if (seen) out += encoder_.event(seen->type, seen->entry->value);
+    }
+    return std::nullopt;
+  }
+
+  WatchRequest request_;
+  const WatchTimes times_;
+  WatchEncoder encoder_;
+  const steady_clock::time_point end_;
+  steady_clock::time_point next_bookmark_;
+  std::size_t next_initial_ = 0;
+  std::vector<StoreEvent> events_;  // taken from the watch
+  std::size_t next_event_ = 0;
+};
 
 }  // namespace
 
@@ -127,35 +165,9 @@ std::string WatchEncoder::error(const Error& error) const {
   return line("ERROR", compact(error_status(error, {})));
 }
 
-void run_watch(const WatchRequest& request, const WatchTimes& times, const Clock& clock,
-               ChunkWriter& writer) {
-  WatchEncoder encoder(*request.kind, request.output, clock);
-  if (request.error) {
-    writer.write(encoder.error(*request.error));
-    return;
-  }
-  Buffer out(writer);
-  if (!send_initial(request, encoder, out)) return;
-  const auto end = steady_clock::now() + lifetime(request.options);
-  auto next_bookmark = steady_clock::now() + times.bookmark_interval;
-  while (writer.alive() && !writer.stop().stop_requested()) {
-    const auto now = steady_clock::now();
-    const bool last = now >= end;
-    if (request.options.bookmarks && (last || now >= next_bookmark)) {
-      const Revision seen = std::max(request.events->progress(), request.from);
-      if (!writer.write(encoder.bookmark(seen))) return;
-      next_bookmark = now + times.bookmark_interval;
-    }
-    if (last) return;
-    auto wake = std::min<steady_clock::time_point>(end, now + times.liveness_interval);
-    if (request.options.bookmarks) wake = std::min(wake, next_bookmark);
-    const auto events = request.events->next(wake, writer.stop());
-    if (!events) {
-      if (!writer.stop().stop_requested()) writer.write(encoder.error(events.error()));
-      return;
-    }
-    if (!events->empty() && !send_events(*events, request, encoder, out)) return;
-  }
+std::shared_ptr<StreamSource> watch_stream(WatchRequest request, const WatchTimes& times,
+                                           const Clock& clock) {
+  return std::make_shared<WatchSource>(std::move(request), times, clock);
 }
 
 }  // namespace coracle

@@ -9,13 +9,12 @@
 #include "handlers_output.h"
 #include "http_server.h"
 #include "registry.h"
+#include "stream_loop.h"
 
 namespace coracle {
 
 struct WatchTimes {
   std::chrono::milliseconds bookmark_interval{60'000};
-  std::chrono::milliseconds liveness_interval{
-      2'000};  // how soon a client that went away is noticed
 };
 
 struct WatchRequest {
@@ -23,7 +22,7 @@ struct WatchRequest {
   WatchOptions options;
   OutputOptions output;
   ListPage initial;                    // sent as Added first; empty when the client gave a revision
-  std::shared_ptr<StoreWatch> events;  // null with an error: the watch is only that
+  std::unique_ptr<StoreWatch> events;  // null with an error: the watch is only that
   std::optional<Error> error;
   Revision from = 0;
 };
@@ -44,9 +43,8 @@ class WatchEncoder {
   bool columns_sent_ = false;
 };
 
-// Runs until the time is up, the client or the server goes, or the watch fell behind (an ERROR
-// event, 410).
-void run_watch(const WatchRequest& request, const WatchTimes& times, const Clock& clock,
-               ChunkWriter& writer);
+// Goes on until the time is up or the watch fell behind (an ERROR event, 410). `clock` outlives it.
+std::shared_ptr<StreamSource> watch_stream(WatchRequest request, const WatchTimes& times,
+                                           const Clock& clock);
 
 }  // namespace coracle

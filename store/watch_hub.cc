@@ -14,6 +14,7 @@ class WatchHub::Subscriber {
     const std::lock_guard lock(mutex_);
     seen_ = event.revision;
     if (expired_ || std::string_view(event.entry->key).substr(0, prefix_.size()) != prefix_) return;
+    const bool news = queue_.empty();
     if (queue_.size() >= limit_) {
       expired_ = true;
       queue_.clear();
@@ -21,17 +22,25 @@ class WatchHub::Subscriber {
       queue_.push_back(event);
     }
     wake_.notify_one();
+    if (on_event_ && (news || expired_)) on_event_();
   }
   void close() {
     const std::lock_guard lock(mutex_);
     expired_ = true;
     queue_.clear();
     wake_.notify_all();
+    if (on_event_) on_event_();
+  }
+  void on_event(std::function<void()> wake) {
+    const std::lock_guard lock(mutex_);
+    on_event_ = std::move(wake);
+    if (on_event_ && (expired_ || !queue_.empty())) on_event_();
   }
   Result<std::vector<StoreEvent>> next(std::chrono::steady_clock::time_point deadline,
                                        const std::stop_token& stop) {
     std::unique_lock lock(mutex_);
-    wake_.wait_until(lock, stop, deadline, [this] { return expired_ || !queue_.empty(); });
+    if (!expired_ && queue_.empty())
+      wake_.wait_until(lock, stop, deadline, [this] { return expired_ || !queue_.empty(); });
     if (expired_) return Error{Code::Expired, "the watch fell behind and was closed"};
     std::vector<StoreEvent> events(std::make_move_iterator(queue_.begin()),
                                    std::make_move_iterator(queue_.end()));
@@ -49,6 +58,7 @@ class WatchHub::Subscriber {
   std::mutex mutex_;
   std::condition_variable_any wake_;
   // Guarded by mutex_.
+  std::function<void()> on_event_;
   std::deque<StoreEvent> queue_;
   Revision seen_;
   bool expired_ = false;
@@ -57,10 +67,14 @@ class WatchHub::Subscriber {
 class WatchHub::Handle final : public StoreWatch {
  public:
   explicit Handle(std::shared_ptr<Subscriber> subscriber) : subscriber_(std::move(subscriber)) {}
+  Handle(const Handle&) = delete;
+  Handle& operator=(const Handle&) = delete;
+  ~Handle() override { subscriber_->on_event({}); }
   Result<std::vector<StoreEvent>> next(std::chrono::steady_clock::time_point deadline,
                                        const std::stop_token& stop) override {
     return subscriber_->next(deadline, stop);
   }
+  void on_event(std::function<void()> wake) override { subscriber_->on_event(std::move(wake)); }
   Revision progress() const override { return subscriber_->progress(); }
 
  private:

@@ -72,6 +72,10 @@ class StoreWatch {
   // the store closed; the watch is over. One caller at a time.
   virtual Result<std::vector<StoreEvent>> next(std::chrono::steady_clock::time_point deadline,
                                                const std::stop_token& stop) = 0;
+  // `wake` is called whenever next() has something to give that it had not before, and at once if
+  // it has. By the thread that publishes, under its locks: it must only take note. It replaces an
+  // earlier one; none is called once the watch is destroyed. Thread-safe.
+  virtual void on_event(std::function<void()> wake) = 0;
   // Every event up to this revision has been handed out or did not match: a bookmark. Thread-safe.
   virtual Revision progress() const = 0;
 };

@@ -184,7 +184,7 @@ class WatchBudgetTest : public WatchTest {
   WatchBudgetTest() {
     tune_ = [](ApiServerOptions& options) {
       options.threads = 8;
-      options.watch_reserve = 4;
+      options.max_watches = 4;
     };
   }
 };

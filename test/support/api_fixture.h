@@ -86,7 +86,6 @@ class ClusterFixture : public ::testing::Test {
     options.addresses = {*Ip::parse("127.0.0.1")};
     options.kubernetes_service_ip = *Ip::parse("10.96.0.1");
     options.threads = 32;
-    options.watch_reserve = 8;
     if (tune_) tune_(options);
     auto server = ApiServer::create(options);
     ASSERT_TRUE(server) << server.error().message;
