@@ -2,14 +2,40 @@
 
 #include <sqlite3.h>
 
+#include <cerrno>
+
 namespace coracle {
 namespace {
 
+Code code_of(int primary) {
+  switch (primary) {
+    case SQLITE_FULL:
+      return Code::TooLarge;
+    case SQLITE_IOERR:
+    case SQLITE_CANTOPEN:
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+    case SQLITE_PROTOCOL:
+      return Code::Unavailable;
+    case SQLITE_NOMEM:
+    case SQLITE_MISUSE:
+    case SQLITE_INTERNAL:
+    case SQLITE_INTERRUPT:
+      return Code::Internal;
+    default:
+      return Code::Invalid;
+  }
+}
+
 Error error_of(sqlite3* database, int code) {
   const int extended = database == nullptr ? code : sqlite3_extended_errcode(database);
+  const int primary = extended & 0xff;
   std::string what = database == nullptr ? sqlite3_errstr(code) : sqlite3_errmsg(database);
-  if ((extended & 0xff) == SQLITE_FULL) what = "the disk is full (" + what + ")";
-  return {Code::Internal, "sqlite: " + what + " (code " + std::to_string(extended) + ")"};
+  const int os = database == nullptr ? 0 : sqlite3_system_errno(database);
+  // A file system that allocates late meets a full disk no earlier than in fsync.
+  const bool late = primary == SQLITE_IOERR && (os == ENOSPC || os == EDQUOT);
+  if (primary == SQLITE_FULL || late) what = "the disk is full (" + what + ")";
+  return {code_of(primary), "sqlite: " + what + " (code " + std::to_string(extended) + ")"};
 }
 
 }  // namespace
@@ -55,14 +81,36 @@ void Statement::reset() {
   (void)sqlite3_reset(statement_.get());
 }
 
-Result<Database> Database::open(const std::string& path) {
+Result<Database> Database::open(const std::string& path, OpenMode mode) {
   sqlite3* raw = nullptr;
-  const int flags =
-      SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
+  int flags = SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
+  flags |= mode == OpenMode::ReadOnly ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE;
+  if (mode == OpenMode::Create) flags |= SQLITE_OPEN_CREATE;
   const int code = sqlite3_open_v2(path.c_str(), &raw, flags, nullptr);
   Database database(raw);
   if (code != SQLITE_OK) return error_of(raw, code).context(path);
+  int persist = 1;
+  if (mode == OpenMode::ReadOnly) {
+    database.abandon();
+  } else {
+    (void)sqlite3_file_control(raw, "main", SQLITE_FCNTL_PERSIST_WAL, &persist);
+  }
   return database;
+}
+
+void Database::abandon() {
+  (void)sqlite3_db_config(database_.get(), SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
+}
+
+Result<void> Database::copy_to(Database& target) {
+  sqlite3* to = target.database_.get();
+  sqlite3_backup* backup = sqlite3_backup_init(to, "main", database_.get(), "main");
+  if (backup == nullptr) return error_of(to, sqlite3_errcode(to));
+  // All pages in one step: one read transaction, so writers beside it never make it start over.
+  (void)sqlite3_backup_step(backup, -1);
+  const int code = sqlite3_backup_finish(backup);
+  if (code != SQLITE_OK) return error_of(to, code);
+  return {};
 }
 
 Result<void> Database::execute(const std::string& sql) {

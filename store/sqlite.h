@@ -1,5 +1,9 @@
 // SQLite behind RAII and Result: every return code is looked at, extended codes included. The only
 // user of sqlite3.h beside it is nobody. Not thread-safe: one thread at a time per Database.
+//
+// The codes of its errors tell what the caller can do: Invalid: what the file holds is wrong;
+// Unavailable: the disk did not do as told (EIO, a failed fsync), the connection is not to be
+// trusted any more; TooLarge: the disk is full, nothing happened; Internal: the rest.
 #pragma once
 
 #include <coracle/result.h>
@@ -13,6 +17,15 @@ struct sqlite3;
 struct sqlite3_stmt;
 
 namespace coracle {
+
+inline bool is_damage(const Error& error) {
+  return error.code == Code::Invalid;
+}
+inline bool is_disk_full(const Error& error) {
+  return error.code == Code::TooLarge;
+}
+
+enum class OpenMode { Create, Existing, ReadOnly };
 
 class Statement {
  public:
@@ -38,12 +51,18 @@ class Statement {
 
 class Database {
  public:
-  static Result<Database> open(const std::string& path);
+  // The log (-wal) of a database that was opened for writing stays when it is closed, emptied: its
+  // absence then tells that somebody took it. ReadOnly connections never checkpoint.
+  static Result<Database> open(const std::string& path, OpenMode mode = OpenMode::Create);
   Result<void> execute(const std::string& sql);
   Result<Statement> prepare(const std::string& sql);
   // The first column of the first row; NotFound when there is none.
   Result<std::string> query_text(const std::string& sql);
   Result<std::int64_t> query_int(const std::string& sql);
+  // Replaces the target's content by this one's, as of one moment, while others write here.
+  Result<void> copy_to(Database& target);
+  // Closing it will touch no file: for a connection that is not to be trusted.
+  void abandon();
 
  private:
   struct Close {

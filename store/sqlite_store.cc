@@ -1,10 +1,8 @@
 // The durable Store: entries in memory, their durable ones in one SQLite table, and one writer
 // thread that commits every write that waits in one transaction (one fsync) before it publishes
-// them in revision order.
+// them in revision order. When the disk fails, the connection is dropped, and a new one is first
+// made equal to memory.
 #include <coracle/stores.h>
-#include <fcntl.h>
-#include <sys/file.h>
-#include <unistd.h>
 
 #include <condition_variable>
 #include <deque>
@@ -12,109 +10,32 @@
 #include <mutex>
 #include <thread>
 
-#include "key_space.h"
-#include "sqlite.h"
+#include "connection.h"
+#include "recovery.h"
+#include "snapshots.h"
 
 namespace coracle {
 namespace {
 
-constexpr std::int64_t kSchemaVersion = 1;
-// Revisions are reserved in blocks, so that none is given twice although the counter is not written
-// while running.
-constexpr Revision kRevisionBlock = Revision{1} << 32;
+constexpr int kOpenAttempts = 3;  // a read that failed once may succeed
 
-constexpr const char* kSchema =
-    // The present only: history lives in the watch hub's ring.
-    "CREATE TABLE IF NOT EXISTS objects("
-    "  key TEXT PRIMARY KEY NOT NULL,"
-    "  create_revision INTEGER NOT NULL,"
-    "  mod_revision INTEGER NOT NULL,"
-    "  value BLOB NOT NULL) WITHOUT ROWID;"
-    // reserved: every revision below it may have been used.
-    "CREATE TABLE IF NOT EXISTS revisions(id INTEGER PRIMARY KEY CHECK(id = 1), reserved INTEGER "
-    "NOT NULL);"
-    "INSERT OR IGNORE INTO revisions VALUES(1, 1);";
-
-class FileLock {
- public:
-  static Result<FileLock> take(const std::string& path) {
-    FileLock lock(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
-    if (lock.fd_ < 0) return Error::from_errno(errno, path);
-    if (flock(lock.fd_, LOCK_EX | LOCK_NB) == 0) return lock;
-    if (errno == EWOULDBLOCK)
-      return Error{Code::Conflict, path + ": another process has this database open"};
-    return Error::from_errno(errno, path);
-  }
-  FileLock(FileLock&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-  FileLock(const FileLock&) = delete;
-  FileLock& operator=(const FileLock&) = delete;
-  FileLock& operator=(FileLock&&) = delete;
-  ~FileLock() {
-    if (fd_ >= 0) close(fd_);
-  }
-
- private:
-  explicit FileLock(int fd) : fd_(fd) {}
-  int fd_;
-};
-
-struct Statements {
-  Statement put, erase, reserve;
-};
-
-struct Loaded {
-  KeySpace::Entries entries;
-  Revision revision = 0;
-  Revision reserved = 0;
-};
-
-Result<void> prepare_database(Database& database) {
-  TRY(database.execute("PRAGMA journal_mode=WAL"));
-  TRY(database.execute("PRAGMA synchronous=FULL"));
-  TRY(database.execute("PRAGMA foreign_keys=OFF; PRAGMA temp_store=MEMORY"));
-  const std::string check = TRY(database.query_text("PRAGMA quick_check(1)"));
-  if (check != "ok") return Error{Code::Internal, "the database is damaged: " + check};
-  const std::int64_t version = TRY(database.query_int("PRAGMA user_version"));
-  if (version != 0 && version != kSchemaVersion) {
-    return Error{Code::Internal, "the database has format " + std::to_string(version) +
-                                     ", this program knows " + std::to_string(kSchemaVersion)};
-  }
-  if (version == 0) {
-    TRY(database.execute(std::string("BEGIN IMMEDIATE;") + kSchema +
-                         "PRAGMA user_version=" + std::to_string(kSchemaVersion) + ";COMMIT"));
-  }
-  return {};
-}
-
-Result<Loaded> load(Database& database, const Decorator& decorate) {
-  Loaded loaded;
-  Statement rows =
-      TRY(database.prepare("SELECT key, create_revision, mod_revision, value FROM objects"));
-  while (TRY(rows.step())) {
-    auto entry = std::make_shared<Entry>();
-    entry->key = rows.column_bytes(0);
-    entry->create_revision = rows.column_int(1);
-    entry->mod_revision = rows.column_int(2);
-    const std::string_view value = rows.column_bytes(3);
-    entry->value = decorate ? decorate(value, entry->mod_revision) : std::string(value);
-    loaded.entries.emplace_hint(loaded.entries.end(), entry->key, entry);
-  }
-  loaded.revision = TRY(database.query_int("SELECT reserved FROM revisions"));
-  loaded.reserved = loaded.revision + kRevisionBlock;
-  TRY(database.execute("UPDATE revisions SET reserved = " + std::to_string(loaded.reserved)));
-  return loaded;
+// The store's own codes mean nothing to callers of the contract.
+Error for_callers(Error error) {
+  error.code = Code::Internal;
+  return error;
 }
 
 class SqliteStore final : public Store {
  public:
-  SqliteStore(FileLock lock, Database database, Statements statements, Loaded loaded,
-              Decorator decorate)
+  SqliteStore(FileLock lock, Opened opened, SqliteStoreOptions options)
       : lock_(std::move(lock)),
-        database_(std::move(database)),
-        statements_(std::move(statements)),
-        reserved_(loaded.reserved),
-        next_revision_(loaded.revision + 1),
-        keys_(std::move(loaded.entries), loaded.revision, std::move(decorate)),
+        path_(options.path),
+        notice_(options.notice),
+        connection_(std::move(opened.connection)),
+        reserved_(opened.reserved),
+        next_revision_(opened.revision + 1),
+        keys_(std::move(opened.entries), opened.revision, std::move(options.decorate)),
+        taker_(taker_options(options, opened.contents)),
         writer_([this] { run(); }) {}
 
   ~SqliteStore() override {
@@ -177,6 +98,19 @@ class SqliteStore final : public Store {
     }
   }
 
+  SnapshotTaker::Options taker_options(const SqliteStoreOptions& options,
+                                       const Contents& contents) {
+    SnapshotTaker::Options out{
+        .database = options.path, .interval = options.snapshot_interval, .delay = {}};
+    const auto taken = snapshots_of(options.path);
+    out.changed = taken.empty() ? contents.objects > 0 : taken.front().digest != contents.digest;
+    if (!out.changed)
+      out.delay = taken.empty() ? std::min(out.interval, kFirstSnapshot) : out.interval;
+    out.revision = [this] { return keys_.revision(); };
+    out.notice = options.notice;
+    return out;
+  }
+
   void commit(std::deque<Pending>& batch) {
     KeySpace::Overlay overlay;
     std::vector<Result<EntryPtr>> answers;
@@ -193,10 +127,10 @@ class SqliteStore final : public Store {
       writes.push_back(&pending.operation);
       events.push_back(std::move(*event));
     }
-    if (auto durable = make_durable(events, writes); !durable) {
+    if (const auto durable = make_durable(events, writes); !durable) {
       // Later checks of the batch saw state that now never was: nobody of the batch gets another
       // answer.
-      for (auto& answer : answers) answer = Result<EntryPtr>(durable.error());
+      for (auto& answer : answers) answer = Result<EntryPtr>(for_callers(durable.error()));
     } else {
       keys_.publish(events);
     }
@@ -214,52 +148,82 @@ class SqliteStore final : public Store {
     bool any = next_revision_ >= reserved_;
     for (const StoreEvent& event : events) any = any || touches_disk(event);
     if (!any) return {};
-    TRY(database_.execute("BEGIN IMMEDIATE"));
-    auto written = write_rows(events, writes);
-    if (written) written = database_.execute("COMMIT");
-    // After some failures SQLite has rolled back by itself: this one then fails, and that is fine.
-    if (!written) (void)database_.execute("ROLLBACK").has_value();
+    TRY(reconnect());
+    auto written = transact(events, writes);
+    if (written) {
+      taker_.note_change();
+    } else if (!is_disk_full(written.error())) {
+      // After a failed fsync nobody knows what is on the disk, and the kernel reports it once. Now
+      // rather than with the next write, so that the failed one is undone before it is answered.
+      connection_->database.abandon();
+      connection_.reset();
+      (void)reconnect().has_value();
+    }
     return written;
+  }
+
+  Result<void> reconnect() {
+    if (connection_) return {};
+    const auto truth = keys_.list({}).entries;
+    std::string story = "the disk failed; the database has been opened again and checked";
+    auto again = open_in_line(path_, truth, reserved_);
+    if (!again && is_damage(again.error())) {
+      auto rebuilt = rebuild(path_, truth, reserved_);
+      if (!rebuilt) return rebuilt.error().context("making the database anew");
+      story = "the disk failed and left the database damaged (" + again.error().message +
+              "); it has been made anew from memory, the damaged one is kept as " + rebuilt->aside;
+      again = std::move(rebuilt->connection);
+    }
+    if (!again) return again.error().context("opening the database again");
+    connection_ = std::move(*again);
+    if (notice_) notice_({StoreNotice::Kind::Repaired, story});
+    return {};
+  }
+
+  Result<void> transact(const std::vector<StoreEvent>& events,
+                        const std::vector<const WriteOperation*>& writes) {
+    Database& database = connection_->database;
+    TRY(database.execute("BEGIN IMMEDIATE"));
+    const Revision reserved =
+        next_revision_ < reserved_ ? reserved_ : next_revision_ + kRevisionBlock;
+    auto written = write_rows(events, writes);
+    if (written && reserved != reserved_) written = connection_->rows.reserve(reserved);
+    if (written) written = database.execute("COMMIT");
+    // After some failures SQLite has rolled back by itself: this one then fails, and that is fine.
+    if (!written) {
+      (void)database.execute("ROLLBACK").has_value();
+      return written;
+    }
+    if (reserved != reserved_) lock_.remember(reserved);
+    reserved_ = reserved;
+    return {};
   }
 
   Result<void> write_rows(const std::vector<StoreEvent>& events,
                           const std::vector<const WriteOperation*>& writes) {
     for (std::size_t i = 0; i < events.size(); ++i)
       if (touches_disk(events[i])) TRY(write_row(events[i], writes[i]->value));
-    if (next_revision_ < reserved_) return {};
-    reserved_ = next_revision_ + kRevisionBlock;
-    statements_.reserve.bind(1, reserved_);
-    return finish(statements_.reserve);
+    return {};
   }
 
   Result<void> write_row(const StoreEvent& event, const std::string& value) {
     const Entry& entry = *event.entry;
-    if (event.type == StoreEvent::Type::Delete || entry.durability == Durability::Ephemeral) {
-      statements_.erase.bind_text(1, entry.key);
-      return finish(statements_.erase);
-    }
-    statements_.put.bind_text(1, entry.key);
-    statements_.put.bind(2, entry.create_revision);
-    statements_.put.bind(3, entry.mod_revision);
-    statements_.put.bind_blob(4, value);  // as the writer gave it, without the decoration
-    return finish(statements_.put);
-  }
-
-  static Result<void> finish(Statement& statement) {
-    auto done = statement.step();
-    statement.reset();
-    if (!done) return done.error();
-    return {};
+    if (event.type == StoreEvent::Type::Delete || entry.durability == Durability::Ephemeral)
+      return connection_->rows.erase(entry.key);
+    // As the writer gave it, without the decoration.
+    return connection_->rows.put({entry.key, entry.create_revision, entry.mod_revision, value});
   }
 
   const FileLock lock_;
+  const std::string path_;
+  const StoreNoticeSink notice_;
   // The writer thread's own.
-  Database database_;
-  Statements statements_;
+  std::optional<Connection> connection_;  // none: the disk failed, see reconnect()
   Revision reserved_;
   Revision next_revision_;
 
   KeySpace keys_;
+  SnapshotTaker taker_;
   std::mutex mutex_;
   std::condition_variable wake_;
   // Guarded by mutex_.
@@ -268,22 +232,47 @@ class SqliteStore final : public Store {
   std::thread writer_;  // last: it uses everything above
 };
 
+Result<Opened> open_patiently(const SqliteStoreOptions& options, const FileLock& lock,
+                              bool used_before) {
+  for (int attempt = 1;; ++attempt) {
+    auto opened = open_connection(options.path, options.decorate, lock, used_before);
+    const bool again = !opened && opened.error().code == Code::Unavailable;
+    if (!again || attempt == kOpenAttempts) return opened;
+  }
+}
+
+// The newest revision that may have been used, as far as files beside the database tell.
+Revision known_revision(const std::string& path, const FileLock& lock) {
+  const auto taken = snapshots_of(path);
+  return std::max(lock.remembered(), taken.empty() ? 0 : taken.front().revision);
+}
+
+Result<Opened> open_or_recover(const SqliteStoreOptions& options, const FileLock& lock) {
+  const std::string& path = options.path;
+  std::string story;
+  if (const std::string aside = TRY(finish_exchange(path)); !aside.empty())
+    story = "a recovery that was interrupted has been completed; the damaged database is " + aside;
+  const Revision known = known_revision(path, lock);
+  auto opened = open_patiently(options, lock, known > 0);
+  // What can not be read is as lost as what is wrong. Should it be the whole disk that fails, no
+  // replacement can be made, and nothing is moved.
+  if (!opened && (is_damage(opened.error()) || opened.error().code == Code::Unavailable)) {
+    story = TRY(recover(path, opened.error().message, known));
+    opened = open_patiently(options, lock, true);
+  }
+  if (opened && !story.empty() && options.notice)
+    options.notice({StoreNotice::Kind::Recovered, story});
+  return opened;
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Store>> open_sqlite_store(SqliteStoreOptions options) {
   FileLock lock = TRY(FileLock::take(options.path + ".lock"));
-  Database database = TRY(Database::open(options.path));
-  auto prepared = prepare_database(database);
-  if (!prepared) return prepared.error().context(options.path);
-  auto loaded = load(database, options.decorate);
-  if (!loaded) return loaded.error().context(options.path);
-  Statements statements{
-      TRY(database.prepare("INSERT OR REPLACE INTO objects VALUES(?1, ?2, ?3, ?4)")),
-      TRY(database.prepare("DELETE FROM objects WHERE key = ?1")),
-      TRY(database.prepare("UPDATE revisions SET reserved = ?1"))};
+  auto opened = open_or_recover(options, lock);
+  if (!opened) return for_callers(opened.error().context(options.path));
   return std::unique_ptr<Store>(
-      std::make_unique<SqliteStore>(std::move(lock), std::move(database), std::move(statements),
-                                    std::move(*loaded), std::move(options.decorate)));
+      std::make_unique<SqliteStore>(std::move(lock), std::move(*opened), std::move(options)));
 }
 
 }  // namespace coracle

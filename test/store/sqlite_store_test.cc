@@ -2,7 +2,6 @@
 #include <coracle/stores.h>
 #include <gtest/gtest.h>
 #include <poll.h>
-#include <sqlite3.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -165,23 +164,6 @@ TEST(SqliteStore, RefusesASecondOpener) {
   const auto second = open_sqlite_store({dir.path() + "/db", nullptr});
   ASSERT_FALSE(second);
   EXPECT_EQ(second.error().code, Code::Conflict);
-}
-
-TEST(SqliteStore, SaysWhatIsWrongWithADatabaseItCanNotUse) {
-  TempDir dir;
-  const std::string path = dir.path() + "/db";
-  { std::ofstream(path) << std::string(8192, 'x'); }
-  const auto garbage = open_sqlite_store({path, nullptr});
-  ASSERT_FALSE(garbage);
-  EXPECT_NE(garbage.error().message.find(path), std::string::npos) << garbage.error().message;
-  const std::string newer = dir.path() + "/newer";
-  sqlite3* raw = nullptr;
-  ASSERT_EQ(sqlite3_open(newer.c_str(), &raw), SQLITE_OK);
-  ASSERT_EQ(sqlite3_exec(raw, "PRAGMA user_version=99", nullptr, nullptr, nullptr), SQLITE_OK);
-  sqlite3_close(raw);
-  const auto opened = open_sqlite_store({newer, nullptr});
-  ASSERT_FALSE(opened);
-  EXPECT_NE(opened.error().message.find("format 99"), std::string::npos);
 }
 
 TEST(SqliteStore, AFullDiskFailsTheWriteAndKeepsTheRest) {
