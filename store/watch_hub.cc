@@ -39,7 +39,8 @@ class WatchHub::Subscriber {
   Result<std::vector<StoreEvent>> next(std::chrono::steady_clock::time_point deadline,
                                        const std::stop_token& stop) {
     std::unique_lock lock(mutex_);
-    if (!expired_ && queue_.empty())
+    // A wait that is over before it begins would still put the thread to sleep.
+    if (!expired_ && queue_.empty() && deadline > std::chrono::steady_clock::now())
       wake_.wait_until(lock, stop, deadline, [this] { return expired_ || !queue_.empty(); });
     if (expired_) return Error{Code::Expired, "the watch fell behind and was closed"};
     std::vector<StoreEvent> events(std::make_move_iterator(queue_.begin()),

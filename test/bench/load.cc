@@ -76,8 +76,8 @@ class Connection {
     out += "\r\n" + body;
     if (SSL_write(ssl_, out.data(), static_cast<int>(out.size())) <= 0) fail("write");
   }
-  // Skips the answer to its end.
-  void receive() {
+  // The answer's body.
+  std::string receive() {
     std::size_t head = std::string::npos;
     while ((head = in_.find("\r\n\r\n")) == std::string::npos)
       if (!read_more()) fail("the server closed the connection");
@@ -87,7 +87,9 @@ class Connection {
     const std::size_t size = head + 4 + std::stoul(in_.substr(at + 16, 20));
     while (in_.size() < size)
       if (!read_more()) fail("the server closed the connection");
+    std::string body = in_.substr(head + 4, size - head - 4);
     in_.erase(0, size);
+    return body;
   }
   // Past the head of a stream.
   void begin_stream() {
@@ -98,15 +100,16 @@ class Connection {
     in_.erase(0, head + 4);
     (void)fcntl(fd_, F_SETFL, O_NONBLOCK);
   }
-  // Events of the stream that can be read now. A line each.
+  // Events of the stream after one read: called again when there is more.
   std::size_t events() {
     std::size_t count = 0;
     do {
-      for (std::size_t end = in_.find("\n"); end != std::string::npos; end = in_.find("\n")) {
-        if (in_.compare(0, 8, "{\"type\":") == 0) ++count;
-        in_.erase(0, end + 1);
-      }
-    } while (read_more());
+      if (!read_more()) break;
+      std::size_t from = 0;
+      for (std::size_t end; (end = in_.find('\n', from)) != std::string::npos; from = end + 1)
+        if (in_.compare(from, 8, "{\"type\":") == 0) ++count;
+      in_.erase(0, from);
+    } while (SSL_has_pending(ssl_) != 0);
     return count;
   }
 
@@ -228,9 +231,21 @@ class Watchers {
   std::vector<std::size_t> seen_;
 };
 
+// A watch of what comes from now on.
+std::string from_now(const Load& load, const std::string& path) {
+  Connection connection(load.context, load.port);
+  connection.send("GET", path + "?limit=1", "");
+  const std::string body = connection.receive();
+  const std::string name = "\"resourceVersion\":\"";
+  const auto at = body.find(name);
+  if (at == std::string::npos) fail("no resourceVersion");
+  const auto from = at + name.size();
+  return path + "?watch=1&resourceVersion=" + body.substr(from, body.find('"', from) - from);
+}
+
 void watch(const Load& load, int watchers, int events, const std::string& path,
            const std::string& body) {
-  Watchers all(load, watchers, path + "?watch=1");
+  Watchers all(load, watchers, from_now(load, path));
   Connection writer(load.context, load.port);
   std::vector<double> samples;
   const std::string tag = std::to_string(getpid()) + "-";
@@ -245,7 +260,7 @@ void watch(const Load& load, int watchers, int events, const std::string& path,
 }
 
 void follow(const Load& load, const std::string& watched, int events, char** trigger) {
-  Watchers one(load, 1, watched);
+  Watchers one(load, 1, from_now(load, watched));
   Connection writer(load.context, load.port);
   std::vector<double> samples;
   for (int i = 0; i < events; ++i) {
@@ -268,6 +283,7 @@ int run(int argc, char** argv) {
     fail("the certificates in " + pki);
   SSL_CTX_set_verify(context, SSL_VERIFY_PEER, nullptr);
   SSL_CTX_set_mode(context, SSL_MODE_AUTO_RETRY);
+  SSL_CTX_set_read_ahead(context, 1);
   const Load load{context, std::atoi(argv[2])};
   if (mode == "rate" && argc >= 8)
     rate(load, std::atoi(argv[4]), std::atof(argv[5]), argv[6], argv[7], argc > 8 ? argv[8] : "");
