@@ -18,6 +18,15 @@ Result<void> use_log(Database& database) {
   return {};
 }
 
+// After a crash: what a torn transaction left behind the log's end would, together with those of
+// later crashes, look like damage to wal_damage().
+Result<void> empty_log(const std::string& path, Database& database) {
+  if (is_empty_file(path + "-wal")) return {};
+  const auto done = database.query_int("PRAGMA wal_checkpoint(TRUNCATE)");
+  if (!done && !is_disk_full(done.error())) return done.error();
+  return {};
+}
+
 Row row_of(const Entry& entry) {
   return {entry.key, entry.create_revision, entry.mod_revision, entry.value};
 }
@@ -67,6 +76,7 @@ Result<Opened> open_connection(const std::string& path, const Decorator& decorat
   };
   const Contents contents = TRY(read_contents(database, Thoroughness::Quick, keep));
   TRY(use_log(database));
+  TRY(empty_log(path, database));
   const Revision revision = std::max(contents.reserved, lock.remembered());
   Revision reserved = revision + kRevisionBlock;
   if (auto done = set_reserved(database, reserved); !done) {
@@ -92,8 +102,7 @@ Result<Connection> open_in_line(const std::string& path, const std::vector<Entry
   TRY(use_log(database));
   RowWriter rows = TRY(RowWriter::create(database));
   TRY(bring_in_line(database, rows, std::move(stored), truth, reserved));
-  // What failed transactions left in the log behind its end goes, too.
-  TRY(database.query_int("PRAGMA wal_checkpoint(TRUNCATE)"));
+  TRY(empty_log(path, database));
   return Connection{std::move(database), std::move(rows)};
 }
 

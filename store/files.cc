@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -30,6 +31,10 @@ Result<void> sync_path(const std::string& path, int flags) {
 
 bool file_exists(const std::string& path) {
   return access(path.c_str(), F_OK) == 0;
+}
+bool is_empty_file(const std::string& path) {
+  struct stat status {};
+  return stat(path.c_str(), &status) != 0 || status.st_size == 0;
 }
 std::string directory_of(const std::string& path) {
   const auto slash = path.rfind('/');

@@ -11,6 +11,7 @@
 namespace coracle {
 
 bool file_exists(const std::string& path);
+bool is_empty_file(const std::string& path);  // or an absent one
 // Makes renames and new names of its directory durable.
 Result<void> sync_directory_of(const std::string& path);
 Result<void> sync_file(const std::string& path);

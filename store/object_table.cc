@@ -75,9 +75,7 @@ Result<void> add_checksums(Database& database) {
 
 Result<void> check_structure(Database& database, Thoroughness how) {
   TRY(database.execute("PRAGMA cell_size_check=ON; PRAGMA trusted_schema=OFF"));
-  const std::string check = TRY(database.query_text(
-      how == Thoroughness::Full ? "PRAGMA integrity_check(1)" : "PRAGMA quick_check(1)"));
-  if (check != "ok") return damage(check);
+  TRY(database.check(how));
   const std::int64_t id = TRY(database.query_int("PRAGMA application_id"));
   const std::int64_t format = TRY(database.query_int("PRAGMA user_version"));
   if (format != kFormat) {

@@ -32,8 +32,6 @@ struct Contents {
   std::uint64_t digest = 0;  // of all rows, whatever their order
 };
 
-enum class Thoroughness { Quick, Full };
-
 // True when there is nothing in it, not even tables.
 Result<bool> is_blank(Database& database);
 // Makes the tables in a blank database; brings those of an earlier program to this format.

@@ -3,6 +3,7 @@
 #include <sqlite3.h>
 
 #include <cerrno>
+#include <charconv>
 
 namespace coracle {
 namespace {
@@ -117,6 +118,20 @@ Result<void> Database::execute(const std::string& sql) {
   const int code = sqlite3_exec(database_.get(), sql.c_str(), nullptr, nullptr, nullptr);
   if (code != SQLITE_OK) return error_of(database_.get(), code);
   return {};
+}
+
+Result<void> Database::check(Thoroughness how) {
+  Statement findings = TRY(
+      prepare(how == Thoroughness::Full ? "PRAGMA integrity_check(1)" : "PRAGMA quick_check(1)"));
+  if (!TRY(findings.step())) return Error{Code::Invalid, "the check ended without a word"};
+  const std::string_view found = findings.column_bytes(0);
+  if (found == "ok") return {};
+  // A page that can not be read is reported as a finding: "... error code=266".
+  constexpr std::string_view kMarker = "error code=";
+  int code = SQLITE_CORRUPT;
+  if (const auto at = found.find(kMarker); at != std::string_view::npos)
+    (void)std::from_chars(found.data() + at + kMarker.size(), found.data() + found.size(), code);
+  return Error{code_of(code & 0xff), std::string(found)};
 }
 
 Result<Statement> Database::prepare(const std::string& sql) {

@@ -25,6 +25,9 @@ inline bool is_disk_full(const Error& error) {
   return error.code == Code::TooLarge;
 }
 
+// Quick leaves out what concerns indexes.
+enum class Thoroughness { Quick, Full };
+
 enum class OpenMode { Create, Existing, ReadOnly };
 
 class Statement {
@@ -59,6 +62,8 @@ class Database {
   // The first column of the first row; NotFound when there is none.
   Result<std::string> query_text(const std::string& sql);
   Result<std::int64_t> query_int(const std::string& sql);
+  // Invalid says what is wrong with the structure.
+  Result<void> check(Thoroughness how);
   // Replaces the target's content by this one's, as of one moment, while others write here.
   Result<void> copy_to(Database& target);
   // Closing it will touch no file: for a connection that is not to be trusted.

@@ -1,6 +1,5 @@
 #include "wal_check.h"
 
-#include <algorithm>
 #include <cstdint>
 
 namespace coracle {
@@ -52,11 +51,9 @@ bool was_synced(std::string_view bytes, std::size_t bad_frame, std::size_t frame
 }  // namespace
 
 std::string wal_damage(std::string_view bytes) {
-  const bool zeros = std::all_of(
-      bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(std::min(bytes.size(), kHeader)),
-      [](char c) { return c == 0; });
-  if (bytes.size() <= kHeader && zeros) return "";
-  if (bytes.size() < kHeader) return "its log is cut in the header";
+  // SQLite syncs the header before it writes the first frame: less than that says nothing.
+  const bool zeros = bytes.substr(0, kHeader).find_first_not_of('\0') == std::string_view::npos;
+  if (bytes.size() < kHeader || (bytes.size() == kHeader && zeros)) return "";
   Sum sum;
   const std::uint32_t magic = big_endian(bytes, 0);
   sum.big = (magic & 1) != 0;

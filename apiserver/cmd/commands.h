@@ -36,6 +36,11 @@ int lab_exec_command(const LabFlags& flags, const std::string& node, const std::
 int print_status(const std::string& data_dir);
 int print_url(const std::string& data_dir, const std::string& ns, const std::string& service);
 int uninstall(const ServerFlags& flags);
+// Copies of the database of the server whose data directory this is.
+int backup(const std::string& data_dir, const std::string& file, bool force);
+int restore(const std::string& data_dir, const std::string& file);
+// The database in a server's data directory.
+std::string database_path(const std::string& data_dir);
 
 // Where lab node NODE keeps its data.
 std::string lab_data_dir(const std::string& lab, const std::string& node);

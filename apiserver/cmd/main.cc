@@ -76,6 +76,22 @@ void add_lab(CLI::App& app, LabFlags& flags, int& result) {
   });
 }
 
+void add_copies(CLI::App& app, int& result) {
+  static std::string data_dir = "/var/lib/coracle", file;  // outlive this function, see add_lab
+  static bool force = false;
+  const auto add = [&](const char* name, const char* what) {
+    auto* command = app.add_subcommand(name, what);
+    command->add_option("FILE", file)->required();
+    command->add_option("--data-dir", data_dir)->capture_default_str();
+    return command;
+  };
+  auto* save = add("backup", "copy the database to FILE, also while the server runs");
+  save->add_flag("--force", force, "replace FILE when it exists");
+  save->callback([&] { result = backup(data_dir, file, force); });
+  add("restore", "put the backup FILE into the place of a stopped server's database")
+      ->callback([&] { result = restore(data_dir, file); });
+}
+
 int run(int argc, char** argv) {
   CLI::App app("Coracle: a Kubernetes network in one binary", "coracle");
   app.require_subcommand(1);
@@ -97,6 +113,7 @@ int run(int argc, char** argv) {
   url->add_option("-n,--namespace", ns)->capture_default_str();
   url->add_option("--data-dir", data_dir)->capture_default_str();
   url->callback([&] { result = print_url(data_dir, ns, service); });
+  add_copies(app, result);
   auto* remove =
       app.add_subcommand("uninstall", "remove Pods, links, rules and files of this node");
   remove->add_option("--data-dir", flags.data_dir)->required();

@@ -5,6 +5,7 @@
 #include <apiserver/registry.h>
 #include <apiserver/resources/resources.h>
 #include <coracle/controllers.h>
+#include <coracle/events.h>
 #include <coracle/stores.h>
 #include <spdlog/spdlog.h>
 #include <sys/stat.h>
@@ -12,6 +13,8 @@
 
 #include <csignal>
 #include <filesystem>
+#include <mutex>
+#include <utility>
 
 #include "commands.h"
 
@@ -84,11 +87,64 @@ Result<void> make_data_dir(const std::string& path) {
   return {};
 }
 
+// Tells what the store has to tell: in the log at once, and as Warning Events of the node as soon
+// as there is an API to write them to.
+class StoreNotices {
+ public:
+  void note(const StoreNotice& notice) {
+    spdlog::error("store: {}", notice.message);
+    const std::lock_guard lock(mutex_);
+    if (events_ == nullptr) {
+      early_.push_back(notice);
+    } else {
+      record(notice);
+    }
+  }
+  // While it exists there are Events.
+  class Telling {
+   public:
+    Telling(StoreNotices& notices, EventRecorder& events, const std::string& node_name)
+        : notices_(notices) {
+      const std::lock_guard lock(notices_.mutex_);
+      notices_.events_ = &events;
+      notices_.about_ = {"v1", "Node", "", node_name, node_name, ""};
+      for (const StoreNotice& notice : std::exchange(notices_.early_, {})) notices_.record(notice);
+    }
+    ~Telling() {
+      const std::lock_guard lock(notices_.mutex_);
+      notices_.events_ = nullptr;
+    }
+    Telling(const Telling&) = delete;
+    Telling& operator=(const Telling&) = delete;
+
+   private:
+    StoreNotices& notices_;
+  };
+
+ private:
+  void record(const StoreNotice& notice) {
+    static constexpr const char* kReasons[] = {"DatabaseRecovered", "DatabaseRepaired",
+                                               "SnapshotFailed"};
+    // Events have room for 1,024 bytes of message.
+    events_->warning(about_, kReasons[static_cast<int>(notice.kind)],
+                     notice.message.substr(0, 1000));
+  }
+
+  std::mutex mutex_;
+  // Guarded by mutex_.
+  EventRecorder* events_ = nullptr;
+  ObjectReference about_;
+  std::vector<StoreNotice> early_;
+};
+
 Result<void> serve(const ServerFlags& flags, const Settings& settings, const sigset_t& signals) {
   const Clock& clock = system_clock();
   TRY(make_data_dir(settings.data_dir));
-  auto store = TRY(open_sqlite_store(
-      {.path = settings.data_dir + "/coracle.db", .decorate = stamp_resource_version}));
+  StoreNotices notices;
+  auto store =
+      TRY(open_sqlite_store({.path = database_path(settings.data_dir),
+                             .decorate = stamp_resource_version,
+                             .notice = [&](const StoreNotice& notice) { notices.note(notice); }}));
   ResourceOptions kinds{};
   kinds.service_cidr = settings.service_cidr;
   kinds.cluster_dns = settings.cluster_dns;
@@ -108,6 +164,8 @@ Result<void> serve(const ServerFlags& flags, const Settings& settings, const sig
   api.kubernetes_service_ip = settings.service_cidr.network().plus(1);
   auto server = TRY(ApiServer::create(api));
   LocalClient client(*registry, clock);
+  EventRecorder events(client, clock, "coracle-store", settings.node_name);
+  const StoreNotices::Telling telling(notices, events, settings.node_name);
   auto controllers =
       TRY(Controllers::create(client, clock,
                               {.pod_cidr = settings.pod_cidr,
