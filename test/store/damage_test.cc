@@ -316,11 +316,12 @@ std::size_t wait_for_snapshots(const std::string& path, std::size_t count) {
 TEST_F(Damage, SnapshotsAreTakenAtStartAndOnlyAfterChanges) {
   fill();
   ASSERT_EQ(snapshots_of(path).size(), 1U);
-  (void)open(1h);  // changed since the one that fill() took
+  auto store = open(1h);  // changed since the one that fill() took
   EXPECT_EQ(wait_for_snapshots(path, 2), 2U);
+  store.reset();
   for (int start = 0; start < 3; ++start) (void)open(1h);
   EXPECT_EQ(snapshots_of(path).size(), 2U) << "nothing changed";
-  auto store = open(1ms);
+  store = open(1ms);
   ASSERT_TRUE(store->create("/lease", "1", {Durability::Ephemeral}));
   ASSERT_TRUE(store->create("/durable", "1", {}));
   EXPECT_EQ(wait_for_snapshots(path, 3), 3U);
