@@ -1,4 +1,5 @@
 """The database survives: live backups, checked restores, and a start with a damaged database."""
+import json
 import os
 import random
 import signal
@@ -28,7 +29,8 @@ class Backup(LabTest):
         return self.lab.kubectl("get", "configmap", name, "-o", "name", check=False)[0] == 0
 
     def version(self):
-        return int(self.lab.get("configmaps")["metadata"]["resourceVersion"])
+        # kubectl leaves it out of the lists it prints itself.
+        return int(json.loads(self.lab.k("get", "--raw", "/api/v1/configmaps"))["metadata"]["resourceVersion"])
 
     def aside(self, label):
         return [f for f in os.listdir(self.lab.data_dir()) if f.startswith(f"coracle.db.{label}-")]
