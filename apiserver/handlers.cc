@@ -1,5 +1,7 @@
 #include "handlers.h"
 
+#include <coracle/metrics.h>
+
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
@@ -43,6 +45,22 @@ Error too_large_revision(Revision asked, Revision current) {
   return error;
 }
 
+metrics::Counter requests("apiserver_request_total",
+                          "Requests by verb, resource and code; watches count as they begin.");
+metrics::Histogram durations("apiserver_request_duration_seconds",
+                             "Time to the answer by verb and resource, watches left out.", 0.0001);
+
+// Verb and resource are known once the path was understood: what a client makes up is no label.
+void count(const HttpRequest& request, const StatusSubject& subject, const HttpResponse& response,
+           std::chrono::steady_clock::time_point begin) {
+  const bool resource = !subject.kind.empty();
+  std::string verb = response.stream ? "WATCH" : request.method;
+  if (!resource && verb != "GET" && verb != "HEAD") verb = "other";
+  const std::string plural = resource ? subject.plural : "";
+  requests.add(1, {{"verb", verb}, {"resource", plural}, {"code", std::to_string(response.code)}});
+  if (!response.stream) durations.observe_since(begin, {{"verb", verb}, {"resource", plural}});
+}
+
 }  // namespace
 
 std::optional<HttpResponse> Handlers::admit(const HttpRequest& request) const {
@@ -56,9 +74,12 @@ std::optional<HttpResponse> Handlers::admit(const HttpRequest& request) const {
 }
 
 HttpResponse Handlers::handle(const HttpRequest& request) const {
+  const auto begin = std::chrono::steady_clock::now();
   StatusSubject subject;
   auto answer = dispatch(request, subject);
-  return answer ? std::move(*answer) : failure(answer.error(), subject);
+  HttpResponse response = answer ? std::move(*answer) : failure(answer.error(), subject);
+  count(request, subject, response, begin);
+  return response;
 }
 
 Handlers::Answer Handlers::dispatch(const HttpRequest& request, StatusSubject& subject) const {

@@ -1,10 +1,13 @@
 // What a client asks before it works with objects: version, health, discovery, OpenAPI.
+#include <coracle/metrics.h>
+
 #include <nlohmann/json.hpp>
 #include <set>
 
 #include "discovery.h"
 #include "handlers.h"
 #include "openapi.h"
+#include "process_metrics.h"
 
 namespace coracle {
 namespace {
@@ -49,6 +52,7 @@ bool wants_json(const HttpRequest& request) {
 }  // namespace
 
 Handlers::Handlers(Options options) : options_(std::move(options)) {
+  serve_process_metrics();
   const auto& kinds = options_.registry.kinds();
   openapi_v2_ = openapi_v2_protobuf(kinds);
   openapi_v2_json_ = openapi_v2_json(kinds);
@@ -67,8 +71,8 @@ Handlers::Answer Handlers::info(const HttpRequest& request, const ApiPath& route
   switch (route.target) {
     case Target::Root:
       response.body = Json{{"paths",
-                            {"/api", "/apis", "/healthz", "/livez", "/openapi/v2", "/openapi/v3",
-                             "/readyz", "/version"}}}
+                            {"/api", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v2",
+                             "/openapi/v3", "/readyz", "/version"}}}
                           .dump() +
                       "\n";
       return response;
@@ -77,6 +81,10 @@ Handlers::Answer Handlers::info(const HttpRequest& request, const ApiPath& route
       return response;
     case Target::Health:
       return health(route, query);
+    case Target::Metrics:
+      response.content_type = "text/plain; version=0.0.4; charset=utf-8";
+      response.body = metrics::Family::text();
+      return response;
     case Target::CoreVersions:
     case Target::Groups:
     case Target::Group:

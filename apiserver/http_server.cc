@@ -1,6 +1,7 @@
 #include "http_server.h"
 
 #include <civetweb.h>
+#include <coracle/metrics.h>
 #include <coracle/net.h>
 #include <spdlog/spdlog.h>
 
@@ -118,6 +119,7 @@ class Server : public HttpServer {
   Options options_;
   SocketDeadlines deadlines_;
   std::unique_ptr<StreamLoop> streams_;
+  std::optional<metrics::Gauge> watchers_;  // after what it asks
   mg_context* context_ = nullptr;
   int port_ = 0;
 };
@@ -319,6 +321,8 @@ mg_context* Server::listen(const std::string& where) {
 
 Result<void> Server::start() {
   streams_ = TRY(StreamLoop::create(options_.write_timeout));
+  watchers_.emplace("apiserver_watchers", "Watches that are open.",
+                    [this] { return static_cast<double>(streams_->size()); });
   const std::string where = listening_port(options_.bind_address, options_.port);
   context_ = listen(where);
   // A machine without IPv6 has no dual-stack sockets.

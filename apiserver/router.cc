@@ -202,6 +202,7 @@ Result<ApiPath> parse_route(std::string_view raw_path) {
   const std::string& first = path[0];
   if (first == "api" || first == "apis") return api_route(path);
   if (first == "version" && path.size() == 1) route.target = ApiPath::Target::Version;
+  if (first == "metrics" && path.size() == 1) route.target = ApiPath::Target::Metrics;
   if ((first == "healthz" || first == "livez" || first == "readyz") && path.size() <= 2) {
     route.target = ApiPath::Target::Health;
     route.extra = join(path, 0);

@@ -43,6 +43,7 @@ struct ApiPath {
     Groups,        // /apis
     Group,         // /apis/<group>
     ResourceList,  // /api/v1, /apis/<group>/<version>
+    Metrics,
     Resource,
   };
   Target target = Target::Unknown;

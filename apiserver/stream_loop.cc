@@ -26,7 +26,7 @@ constexpr std::size_t kKept = 16 * 1024;       // a larger buffer is given back 
 constexpr std::size_t kMostHeard = 64 * 1024;  // a client has nothing to say during a stream
 constexpr int kTurns = 16;                     // of one stream before the others have theirs
 constexpr std::uint64_t kWakeId = 0;
-constexpr std::size_t kDigits = 8;       // of a chunk's size
+constexpr std::size_t kDigits = 8;  // of a chunk's size
 
 enum class Progress { Sent, Blocked, Broken };
 

@@ -2,6 +2,7 @@
 // thread that commits every write that waits in one transaction (one fsync) before it publishes
 // them in revision order. When the disk fails, the connection is dropped, and a new one is first
 // made equal to memory.
+#include <coracle/metrics.h>
 #include <coracle/stores.h>
 
 #include <condition_variable>
@@ -24,6 +25,12 @@ Error for_callers(Error error) {
   error.code = Code::Internal;
   return error;
 }
+
+// A commit is a batch and an fsync.
+metrics::Histogram commit_times("store_commit_duration_seconds",
+                                "Time of a durable commit, which is one batch and one fsync.",
+                                0.0001);
+metrics::Histogram batch_sizes("store_commit_writes", "Writes of a durable commit.", 1);
 
 class SqliteStore final : public Store {
  public:
@@ -149,8 +156,11 @@ class SqliteStore final : public Store {
     for (const StoreEvent& event : events) any = any || touches_disk(event);
     if (!any) return {};
     TRY(reconnect());
+    const auto begin = std::chrono::steady_clock::now();
     auto written = transact(events, writes);
     if (written) {
+      commit_times.observe_since(begin);
+      batch_sizes.observe(static_cast<double>(events.size()));
       taker_.note_change();
     } else if (!is_disk_full(written.error())) {
       // After a failed fsync nobody knows what is on the disk, and the kernel reports it once. Now

@@ -7,6 +7,7 @@
 #include <coracle/controllers.h>
 #include <coracle/events.h>
 #include <coracle/stores.h>
+#include <malloc.h>
 #include <spdlog/spdlog.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -190,6 +191,7 @@ Result<void> serve(const ServerFlags& flags, const Settings& settings, const sig
   if (agent && !agent->wait_ready(clock.steady_now() + std::chrono::seconds(30)))
     spdlog::warn("node {} is not ready after 30 s, going on", settings.node_name);
   notify("READY=1");
+  (void)malloc_trim(0);  // what only the start needed
   int signal = 0;
   sigwait(&signals, &signal);
   notify("STOPPING=1");

@@ -1,5 +1,6 @@
 #include "pods/pod_worker.h"
 
+#include <coracle/metrics.h>
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
@@ -17,6 +18,9 @@ namespace coracle::pods {
 namespace {
 
 using namespace std::chrono_literals;
+
+metrics::Histogram container_starts("coracle_container_start_duration_seconds",
+                                    "Time to start a container's process.", 0.001);
 
 constexpr std::chrono::seconds kLongestRetry = 10s;
 constexpr std::chrono::seconds kConfigRetry = 10s;
@@ -201,7 +205,9 @@ Result<void> PodWorker::run(const PodView& view, PodMemory& memory, const StartC
   }
   spec->restart_count = own.restarts + 1;
   const auto before = view.state(action.container);
+  const auto begin = std::chrono::steady_clock::now();
   const auto state = runtime_.start_container(view.pod.pod.meta.uid, *spec);
+  container_starts.observe_since(begin, {{"result", state ? "success" : "error"}});
   if (!state) {
     fail_start(view.pod, *container, own, {"RunContainerError", state.error().message, "", {}});
     return {};

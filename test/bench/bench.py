@@ -1,8 +1,8 @@
-"""Benchmarks of the server through its public doors: HTTPS, processes, files. Run by scripts/bench.sh.
+"""Benchmarks through the public doors: HTTPS, processes, files, the kernel. Run by scripts/bench.sh.
 
 Each benchmark is a function that yields (metric, value, unit). Figures depend on the machine; compare those of one run.
 """
-import concurrent.futures
+import base64
 import http.client
 import json
 import os
@@ -13,10 +13,10 @@ import ssl
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 
-CORACLE, OUT = os.path.abspath(sys.argv[1]), sys.argv[2]
+BUILD, OUT = os.path.abspath(sys.argv[1]), sys.argv[2]
+CORACLE, LOAD, KERNEL = (os.path.join(BUILD, name) for name in ("coracle", "bench_load", "bench_kernel"))
 
 
 def free_port():
@@ -25,10 +25,15 @@ def free_port():
         return s.getsockname()[1]
 
 
+def load(pki, port, *args):
+    done = subprocess.run([LOAD, pki, str(port), *map(str, args)], stdout=subprocess.PIPE, check=True, timeout=300)
+    return {name: float(value) for name, value in (line.split() for line in done.stdout.decode().splitlines())}
+
+
 class Server:
     """An API server with its controllers and no node, in a directory of its own."""
 
-    def __init__(self, data_dir=None):
+    def __init__(self, data_dir=None, env=None):
         self.own_dir = data_dir is None
         self.data_dir = data_dir or tempfile.mkdtemp(prefix="coracle-bench-")
         self.port = free_port()
@@ -37,7 +42,7 @@ class Server:
         self.process = subprocess.Popen(
             [CORACLE, "server", "--data-dir", self.data_dir, "--no-agent", "--node-ip", "127.0.0.1",
              "--bind-address", "127.0.0.1", "--secure-port", str(self.port)],
-            stdout=self.log, stderr=self.log, stdin=subprocess.DEVNULL)
+            stdout=self.log, stderr=self.log, stdin=subprocess.DEVNULL, env=dict(os.environ, **(env or {})))
         self.wait_ready(began + 20)
         self.start_seconds = time.perf_counter() - began
 
@@ -64,6 +69,10 @@ class Server:
         connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connection
 
+    def load(self, *args):
+        """bench_load's figures as a dict."""
+        return load(self.data_dir + "/pki", self.port, *args)
+
     def memory_kib(self):
         with open(f"/proc/{self.process.pid}/status", encoding="ascii") as f:
             return next(int(line.split()[1]) for line in f if line.startswith("VmRSS"))
@@ -87,6 +96,8 @@ def call(connection, method, path, body=None):
 
 
 CORE = "/api/v1/namespaces/default/"
+CONFIG_MAP = json.dumps({"metadata": {"name": "c%"}, "data": {"k": "v" * 100}})
+SERVICE = json.dumps({"metadata": {"name": "s%"}, "spec": {"selector": {"app": "s%"}, "ports": [{"port": 80}]}})
 
 
 def config_map(name):
@@ -99,29 +110,7 @@ def service(name):
 
 def pod(name):
     return {"metadata": {"name": name, "labels": {"app": name}},
-            "spec": {"containers": [{"name": "c", "image": "coracle/echo"}]}}
-
-
-def percentile(values, p):
-    return sorted(values)[min(len(values) - 1, int(len(values) * p / 100))]
-
-
-def rate(server, clients, seconds, one):
-    """Calls one(connection, client, count) from `clients` threads for so long; calls per second."""
-    stop = time.perf_counter() + seconds
-    connections = [server.connect() for _ in range(clients)]
-
-    def work(index):
-        count = 0
-        while time.perf_counter() < stop:
-            one(connections[index], index, count)
-            count += 1
-        return count
-
-    with concurrent.futures.ThreadPoolExecutor(clients) as pool:
-        began = time.perf_counter()
-        done = sum(pool.map(work, range(clients)))
-        return done / (time.perf_counter() - began)
+            "spec": {"nodeName": "none", "containers": [{"name": "c", "image": "coracle/echo"}]}}
 
 
 def bench_start():
@@ -130,7 +119,6 @@ def bench_start():
     try:
         server = Server(data)
         yield "first start to readyz", server.start_seconds * 1000, "ms"
-        yield "memory idle", server.memory_kib() / 1024, "MiB"
         connection = server.connect()
         for i in range(1000):
             call(connection, "POST", CORE + "configmaps", config_map(f"c{i}"))
@@ -143,75 +131,199 @@ def bench_start():
 
 
 def bench_memory():
-    """Resident memory with 1,000 Services and Pods stored."""
+    """Resident memory of a server without a node: idle, with 1,000 Services, Endpoints and Pods, per watcher."""
     server = Server()
+    time.sleep(1)
+    yield "memory idle, no node", server.memory_kib() / 1024, "MiB"
     connection = server.connect()
     for i in range(1000):
         call(connection, "POST", CORE + "services", service(f"s{i}"))
         call(connection, "POST", CORE + "pods", pod(f"s{i}"))
-    yield "memory with 1,000 Services and Pods", server.memory_kib() / 1024, "MiB"
-    samples = []
-    for _ in range(30):
-        began = time.perf_counter()
-        call(connection, "GET", CORE + "pods")
-        samples.append((time.perf_counter() - began) * 1000)
-    yield "list of 1,000 Pods p50", percentile(samples, 50), "ms"
+    yield "memory with 1,000 Services, Endpoints, Pods", server.memory_kib() / 1024, "MiB"
+    listed = server.load("rate", 1, 2, "GET", CORE + "pods")
+    yield "LIST of 1,000 Pods, p50", listed["p50"], "ms"
+    server.stop()
+    server = Server()
+    server.load("watch", 1, 10, CORE + "configmaps", CONFIG_MAP)
+    before = server.memory_kib()
+    watch = subprocess.Popen([LOAD, server.data_dir + "/pki", str(server.port), "watch", "500", "2000", CORE + "configmaps",
+                              CONFIG_MAP], stdout=subprocess.DEVNULL)
+    time.sleep(3)  # all connected, and events flow
+    yield "memory per watcher, of 500", (server.memory_kib() - before) / 500, "KiB"
+    watch.kill()
+    watch.wait()
     server.stop()
 
 
+def disk_p50(directory):
+    """What a write and fdatasync of 4 KiB takes."""
+    fd = os.open(os.path.join(directory, "fdatasync"), os.O_CREAT | os.O_RDWR)
+    samples = []
+    for i in range(200):
+        began = time.perf_counter()
+        os.pwrite(fd, b"x" * 4096, i * 4096)
+        os.fdatasync(fd)
+        samples.append((time.perf_counter() - began) * 1000)
+    os.close(fd)
+    return sorted(samples)[100]
+
+
 def bench_api():
-    """Durable creates and reads per second over keep-alive TLS."""
+    """Durable creates and reads per second over keep-alive TLS, and what etcd does on the same disk."""
     server = Server()
-    for clients in (1, 16):
-        for name, path, make in (("ConfigMap", "configmaps", config_map), ("Service", "services", service)):
-            def create(connection, index, count, path=path, make=make, tag=f"{name.lower()}-{clients}"):
-                call(connection, "POST", CORE + path, make(f"{tag}-{index}-{count}"))
-            yield f"{name} creates, {clients} client(s)", rate(server, clients, 3, create), "/s"
+    yield "fdatasync p50", disk_p50(server.data_dir), "ms"
+    for name, path, body in (("ConfigMap", "configmaps", CONFIG_MAP), ("Service", "services", SERVICE)):
+        for clients in (1, 16):
+            yield f"{name} creates, {clients} client(s)", server.load("rate", clients, 3, "POST", CORE + path, body)["rate"], "/s"
     call(server.connect(), "POST", CORE + "configmaps", config_map("read"))
     for clients in (1, 16):
-        def read(connection, _index, _count):
-            call(connection, "GET", CORE + "configmaps/read")
-        yield f"GET, {clients} client(s)", rate(server, clients, 3, read), "/s"
+        yield f"GET, {clients} client(s)", server.load("rate", clients, 3, "GET", CORE + "configmaps/read")["rate"], "/s"
+    yield from etcd(server)
+    server.stop()
+
+
+def etcd(server):
+    if not shutil.which("etcd"):
+        return
+    data, port, peer = tempfile.mkdtemp(prefix="coracle-bench-etcd-"), free_port(), free_port()
+    pki = server.data_dir + "/pki"
+    process = subprocess.Popen(
+        ["etcd", "--data-dir", data, "--cert-file", pki + "/server.crt", "--key-file", pki + "/server.key",
+         "--listen-client-urls", f"https://127.0.0.1:{port}", "--advertise-client-urls", f"https://127.0.0.1:{port}",
+         "--listen-peer-urls", f"http://127.0.0.1:{peer}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    body = json.dumps({"key": base64.b64encode(b"k").decode(), "value": base64.b64encode(b"v" * 300).decode()})
+    try:
+        for clients in (1, 16):
+            for attempt in range(50):
+                try:
+                    yield f"etcd's puts, {clients} client(s)", load(pki, port, "rate", clients, 3, "POST", "/v3/kv/put", body)["rate"], "/s"
+                    break
+                except subprocess.CalledProcessError:
+                    time.sleep(0.1)
+    finally:
+        process.kill()
+        process.wait()
+        shutil.rmtree(data)
+
+
+def bench_fsync():
+    """Group commit on a disk whose fsync takes 20 ms longer."""
+    server = Server(env={"LD_PRELOAD": os.path.join(BUILD, "libbench_slow_fsync.so"), "BENCH_FSYNC_MS": "20"})
+    rates = {clients: server.load("rate", clients, 5, "POST", CORE + "configmaps", CONFIG_MAP)["rate"] for clients in (1, 16)}
+    for clients, rate in rates.items():
+        yield f"creates with 20 ms per fsync, {clients} client(s)", rate, "/s"
+    yield "16 clients to one", rates[16] / rates[1], "x"
     server.stop()
 
 
 def bench_watch():
-    """From sending a POST until a watcher has read the event."""
+    """From sending a POST until the last watcher has the event; from a Pod's readiness to its Endpoints' event."""
     server = Server()
-    for watchers in (1, 100):
-        connection = server.connect()
-        revision = json.loads(call(connection, "GET", CORE + "configmaps"))["metadata"]["resourceVersion"]
-        count, arrived, lock = 100, {}, threading.Condition()
-
-        def follow(stream):
-            for _ in range(count):
-                name = json.loads(stream.readline())["object"]["metadata"]["name"]
-                now = time.perf_counter()
-                with lock:
-                    arrived.setdefault(name, []).append(now)
-                    lock.notify_all()
-
-        threads = []
-        for _ in range(watchers):
-            watch = server.connect()
-            watch.request("GET", CORE + f"configmaps?watch=1&resourceVersion={revision}")
-            threads.append(threading.Thread(target=follow, args=(watch.getresponse(),), daemon=True))
-            threads[-1].connection = watch
-            threads[-1].start()
-        samples = []
-        for i in range(count):
-            name = f"w{watchers}-{i}"
-            began = time.perf_counter()
-            call(connection, "POST", CORE + "configmaps", config_map(name))
-            with lock:
-                if not lock.wait_for(lambda n=name: len(arrived.get(n, [])) == watchers, 10):
-                    raise SystemExit(f"{name} did not reach every watcher")
-                samples.append((max(arrived[name]) - began) * 1000)
-        yield f"POST to the last of {watchers} watcher(s), p50", percentile(samples, 50), "ms"
-        yield f"POST to the last of {watchers} watcher(s), p99", percentile(samples, 99), "ms"
-        for thread in threads:
-            thread.connection.close()
+    for watchers, events in ((1, 500), (100, 500), (1000, 1000)):
+        figures = server.load("watch", watchers, events, CORE + "configmaps", CONFIG_MAP)
+        for name in ("p50", "p99"):
+            yield f"POST to the last of {watchers} watcher(s), {name}", figures[name], "ms"
+    connection = server.connect()
+    call(connection, "POST", CORE + "services", service("followed"))
+    call(connection, "POST", CORE + "pods", pod("followed"))
+    status = [json.dumps({"status": {"phase": "Running", "podIP": "10.42.0.9", "podIPs": [{"ip": "10.42.0.9"}],
+                                     "conditions": [{"type": "Ready", "status": ready}]}}) for ready in ("True", "False")]
+    time.sleep(1)
+    figures = server.load("follow", CORE + "endpoints", 300, "PATCH", CORE + "pods/followed/status", *status)
+    for name in ("p50", "p99"):
+        yield f"Pod ready to Endpoints event, {name}", figures[name], "ms"
     server.stop()
+
+
+def in_own_namespace(*args):
+    done = subprocess.run(["unshare", "-n", "sh", "-c", 'ip link set lo up; exec "$@"', "sh", KERNEL, *map(str, args)],
+                          stdout=subprocess.PIPE, check=True, timeout=600)
+    for line in done.stdout.decode().splitlines():
+        metric, value, unit = line.split("\t")
+        yield metric, float(value), unit
+
+
+def bench_rules():
+    """Service rules: the first full sync, and a change of one endpoint until it is in the kernel."""
+    for variant, counts in (("nft", (100, 1000, 5000)), ("legacy", (1000,))):
+        for count in counts:
+            yield from in_own_namespace("rules", variant, count)
+
+
+def bench_attach():
+    """Pods connected to the network, beside the bare netlink calls of it and the CNI plugins."""
+    yield from in_own_namespace("attach", 50)
+    bridge = "/usr/lib/cni/bridge"
+    if not os.path.exists(bridge):
+        return
+    data = tempfile.mkdtemp(prefix="coracle-bench-cni-")
+    config = json.dumps({"cniVersion": "0.4.0", "name": "bench", "type": "bridge", "bridge": "benchcni0", "isGateway": True,
+                         "ipam": {"type": "host-local", "dataDir": data, "subnet": "10.43.0.0/24"}})
+    script = """
+import json, os, subprocess, sys, time
+config, bridge = sys.argv[1:]
+samples = []
+for i in range(30):
+    name = f"benchcni{os.getpid()}"
+    subprocess.run(["ip", "netns", "add", name], check=True)
+    env = dict(os.environ, CNI_CONTAINERID=f"c{i}", CNI_NETNS=f"/run/netns/{name}", CNI_IFNAME="eth0", CNI_PATH="/usr/lib/cni")
+    began = time.perf_counter()
+    subprocess.run([bridge], input=config.encode(), env=dict(env, CNI_COMMAND="ADD"), stdout=subprocess.DEVNULL, check=True)
+    samples.append((time.perf_counter() - began) * 1000)
+    subprocess.run([bridge], input=config.encode(), env=dict(env, CNI_COMMAND="DEL"), stdout=subprocess.DEVNULL, check=True)
+    subprocess.run(["ip", "netns", "del", name], check=True)
+print(sorted(samples)[len(samples) // 2])
+"""
+    done = subprocess.run(["unshare", "-n", "python3", "-c", script, config, bridge], stdout=subprocess.PIPE, check=True, timeout=120)
+    yield "CNI bridge and host-local ADD, p50", float(done.stdout), "ms"
+    shutil.rmtree(data)
+
+
+def bench_idle():
+    """A lab of one node with the examples' kind of Pods, left alone for a minute: all its processes together."""
+    def lab(*args):
+        return subprocess.run([CORACLE, "lab", *args], check=True, stdout=subprocess.PIPE, timeout=120).stdout.decode()
+    name = f"bench{os.getpid()}"
+    lab("up", "--nodes", "1", "--name", name)
+    try:
+        time.sleep(10)
+        config = lab("kubeconfig", "--name", name).strip()
+        data = os.path.dirname(config)
+        mine = [int(pid) for pid in os.listdir("/proc") if pid.isdigit() and command_of(pid).find(data) >= 0]
+        server = [pid for pid in mine if "server" in command_of(pid).split("\0")]
+        yield "memory idle, server and node", sum(map(resident, server)) / 1024, "MiB"
+        before = used(mine)
+        time.sleep(60)
+        after = used(mine)
+        yield "CPU time in 60 idle seconds", (after[0] - before[0]) * 1000 / os.sysconf("SC_CLK_TCK"), "ms"
+        yield "bytes written in 60 idle seconds", after[1] - before[1], "B"
+    finally:
+        lab("down", "--name", name)
+
+
+def command_of(pid):
+    try:
+        with open(f"/proc/{pid}/cmdline", encoding="utf-8", errors="replace") as f:
+            return f.read()
+    except OSError:
+        return ""
+
+
+def resident(pid):
+    with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as f:
+        return next(int(line.split()[1]) for line in f if line.startswith("VmRSS"))
+
+
+def used(pids):
+    """Clock ticks and bytes written."""
+    ticks, written = 0, 0
+    for pid in pids:
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as f:
+            fields = f.read().rsplit(")", 1)[1].split()
+            ticks += int(fields[11]) + int(fields[12])
+        with open(f"/proc/{pid}/io", encoding="ascii") as f:
+            written += next(int(line.split()[1]) for line in f if line.startswith("write_bytes"))
+    return ticks, written
 
 
 BENCHMARKS = {name[6:]: f for name, f in sorted(globals().items()) if name.startswith("bench_")}
@@ -225,7 +337,7 @@ def main():
     for name in names:
         with open(os.path.join(OUT, name + ".jsonl"), "a", encoding="utf-8") as out:
             for metric, value, unit in BENCHMARKS[name]():
-                print(f"{name:8} {metric:45} {value:12,.1f} {unit}", flush=True)
+                print(f"{name:8} {metric:52} {value:12,.1f} {unit}", flush=True)
                 out.write(json.dumps({"benchmark": name, "metric": metric, "value": value, "unit": unit,
                                       "time": int(time.time())}) + "\n")
 
