@@ -22,16 +22,6 @@ std::string target_of(const std::string& rule) {
   return rule.substr(at + 3, rule.find(' ', at + 3) - at - 3);
 }
 
-// Endpoints first, then what refers to them, dispatch last: no packet meets a half-built Service.
-int stage(const std::string& chain) {
-  if (chain.starts_with("KUBE-SEP-") || chain == "KUBE-MARK-MASQ" || chain == "KUBE-POSTROUTING")
-    return 0;
-  if (chain.starts_with("KUBE-SVC-") || chain.starts_with("KUBE-SVL-")) return 1;
-  if (chain.starts_with("KUBE-EXT-")) return 2;
-  if (chain.starts_with("KUBE-FW-")) return 3;
-  return 4;
-}
-
 // The jumps of `wanted` that a chain of the system lacks, as commands per table. They go on top, in
 // order.
 std::map<std::string, std::string> missing_jumps(const Ruleset& wanted,
@@ -71,20 +61,15 @@ FoundRules find_own_rules(const std::string& table, const std::string& save_text
 }
 
 Result<void> IptablesBackend::sync(const ServiceTable& table) {
-  Ruleset wanted = iptables_rules(table, config_);
   Result<void> done;
   if (!applied_) {
-    done = sync_fully(wanted);
+    done = sync_fully(table);
   } else {
-    const RulesetDiff changes = diff(*applied_, wanted);
-    if (changes.empty()) return {};
-    done = tool_.restore(to_string(changes));
+    const RulesetDiff changes = iptables_changes(last_table_, table, config_);
+    if (!changes.empty()) done = tool_.restore(to_string(changes));
   }
-  if (!done) {
-    applied_.reset();
-    return done.error().context("Service rules");
-  }
-  applied_ = std::move(wanted);
+  applied_ = done.has_value();
+  if (!done) return done.error().context("Service rules");
   forget_udp_flows(table);
   last_table_ = table;
   return {};
@@ -98,34 +83,44 @@ void IptablesBackend::forget_udp_flows(const ServiceTable& table) {
   if (!removed) spdlog::warn("service rules: {}", removed.error().message);
 }
 
-Result<void> IptablesBackend::sync_fully(const Ruleset& wanted) {
-  std::map<std::string, FoundRules> found;
-  for (const char* table : kTables) found[table] = find_own_rules(table, TRY(tool_.save(table)));
-
-  std::map<int, std::vector<ChainId>> stages;
-  for (const auto& [id, rules] : wanted.chains) stages[stage(id.chain)].push_back(id);
+// A Service's own chains in one transaction each, the shared chains last: no packet meets a
+// half-built Service. `wanted` gets every chain's name.
+Result<void> IptablesBackend::write_chains(const ServiceTable& table, std::set<ChainId>& wanted) {
   RulesetDiff chunk;
-  for (auto& [number, ids] : stages) {
-    const bool last = number == 4;
-    for (const ChainId& id : ids) {
-      chunk.written.emplace(id, wanted.chains.at(id));
-      if (chunk.written.size() < kChunkChains || last) continue;
-      TRY(tool_.restore(to_string(chunk)));
-      chunk = {};
+  const ChainId mark{"nat", "KUBE-MARK-MASQ"};  // Services' chains jump to it
+  chunk.written.emplace(mark, shared_rules({}, config_).chains.at(mark));
+  for (const ServicePort& port : table.ports) {
+    for (auto& [id, rules] : iptables_rules({{port}}, config_).chains) {
+      if (!is_port_chain(id.chain)) continue;
+      wanted.insert(id);
+      chunk.written.emplace(id, std::move(rules));
     }
+    if (chunk.written.size() < kChunkChains) continue;
+    TRY(tool_.restore(to_string(chunk)));
+    chunk = {};
   }
-  TRY(tool_.restore(to_string(chunk)));
+  for (auto& [id, rules] : shared_rules(table, config_).chains) {
+    wanted.insert(id);
+    chunk.written.insert_or_assign(id, std::move(rules));
+  }
+  return tool_.restore(to_string(chunk));
+}
 
+Result<void> IptablesBackend::sync_fully(const ServiceTable& table) {
+  std::map<std::string, FoundRules> found;
+  for (const char* name : kTables) found[name] = find_own_rules(name, TRY(tool_.save(name)));
+  std::set<ChainId> wanted;
+  TRY(write_chains(table, wanted));
   RulesetDiff stale;
-  for (const auto& [table, rules] : found) {
+  for (const auto& [name, rules] : found) {
     for (const ChainId& id : rules.chains) {
-      if (!wanted.chains.contains(id)) stale.removed.push_back(id);
+      if (!wanted.contains(id)) stale.removed.push_back(id);
     }
   }
   if (!stale.empty()) TRY(tool_.restore(to_string(stale)));
   std::string text;
-  for (const auto& [table, commands] : missing_jumps(wanted, found)) {
-    text += "*" + table + "\n" + commands + "COMMIT\n";
+  for (const auto& [name, commands] : missing_jumps(iptables_rules({}, config_), found)) {
+    text += "*" + name + "\n" + commands + "COMMIT\n";
   }
   if (text.empty()) return {};
   return tool_.restore(text);
@@ -133,10 +128,11 @@ Result<void> IptablesBackend::sync_fully(const Ruleset& wanted) {
 
 Result<bool> IptablesBackend::intact() {
   if (!applied_) return false;
+  const Ruleset fixed = iptables_rules({}, config_);
   std::string text;
   for (const char* table : kTables) {
     text += std::string("*") + table + "\n-C " + kCanaryChain + " " + kCanaryRule + "\n";
-    for (const Jump& jump : applied_->jumps) {
+    for (const Jump& jump : fixed.jumps) {
       if (jump.table == table) text += "-C " + jump.chain + " " + jump.rule + "\n";
     }
     text += "COMMIT\n";
@@ -148,7 +144,7 @@ Result<bool> IptablesBackend::intact() {
 }
 
 Result<void> IptablesBackend::cleanup() {
-  applied_.reset();
+  applied_ = false;
   std::string text;
   for (const char* table : kTables) {
     const FoundRules found = find_own_rules(table, TRY(tool_.save(table)));

@@ -1,9 +1,8 @@
-// The iptables ProxyBackend: remembers what it last applied and writes only the chains that differ,
-// in one transaction. It reads the kernel's rules only for a full sync (at start, after a failure
-// or a flush).
+// The iptables ProxyBackend: remembers the Services it last applied and writes only the chains that
+// differ, in one transaction. It reads the kernel's rules only for a full sync (at start, after a
+// failure or a flush).
 #pragma once
 
-#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -21,19 +20,20 @@ class IptablesBackend : public ProxyBackend {
 
   Result<void> sync(const ServiceTable& table) override;
   Result<bool> intact() override;
-  void invalidate() override { applied_.reset(); }
+  void invalidate() override { applied_ = false; }
   Result<void> cleanup() override;
 
   const IptablesTool& tool() const { return tool_; }
 
  private:
-  Result<void> sync_fully(const Ruleset& wanted);
+  Result<void> sync_fully(const ServiceTable& table);
+  Result<void> write_chains(const ServiceTable& table, std::set<ChainId>& wanted);
   void forget_udp_flows(const ServiceTable& table);
 
   IptablesTool tool_;
   IptablesConfig config_;
-  std::optional<Ruleset> applied_;  // empty: the kernel's state is unknown
-  ServiceTable last_table_;         // of the last good sync
+  bool applied_ = false;     // the kernel has the rules of last_table_
+  ServiceTable last_table_;  // of the last good sync
 };
 
 // What of ours a table's iptables-save text holds.

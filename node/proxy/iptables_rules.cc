@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
 #include <string_view>
+#include <tuple>
 
 namespace coracle::proxy {
 namespace {
@@ -50,7 +52,10 @@ std::string to_address(const Ip& ip, Protocol protocol, Port port) {
 
 class Builder {
  public:
-  explicit Builder(const IptablesConfig& config) : config_(config) { base(); }
+  enum class Chains { All, Shared };
+  Builder(const IptablesConfig& config, Chains chains) : config_(config), chains_(chains) {
+    base();
+  }
 
   void add(const ServicePort& port);
   Ruleset finish();
@@ -73,6 +78,7 @@ class Builder {
   void add_endpoint(const ServicePort& port, const ServiceEndpoint& endpoint);
 
   const IptablesConfig& config_;
+  const Chains chains_;
   Ruleset rules_;
 };
 
@@ -136,6 +142,7 @@ void Builder::add(const ServicePort& port) {
   add_without_endpoints(port);
   if (port.cluster_endpoints.empty() && port.local_endpoints.empty()) return;
   add_dispatch(port);
+  if (chains_ == Chains::Shared) return;
   const std::string cluster_chain = service_chain("KUBE-SVC-", port.id(), port.protocol);
   const bool uses_local =
       port.internal_local || (port.external_local && port.externally_reachable());
@@ -204,7 +211,7 @@ void Builder::add_dispatch(const ServicePort& port) {
         .push_back(to_port(port.protocol, port.node_port) + " " + comment(port.id()) + " -j " +
                    external);
   }
-  add_external_chain(port);
+  if (chains_ == Chains::All) add_external_chain(port);
 }
 
 // With source ranges the packets of everybody else keep their destination and meet a DROP in
@@ -223,7 +230,7 @@ void Builder::add_load_balancer(const ServicePort& port) {
         .push_back(to_address(ip, port.protocol, port.port) + " " +
                    comment(port.id() + " traffic not accepted by " + firewall) + " -j DROP");
   }
-  if (!guarded || port.load_balancer_ips.empty()) return;
+  if (!guarded || port.load_balancer_ips.empty() || chains_ == Chains::Shared) return;
   for (const Cidr& range : port.source_ranges) {
     nat(firewall).push_back("-s " + Cidr{range.network(), range.prefix}.to_string() + " " +
                             comment(port.id() + " loadbalancer IP") + " -j " + external);
@@ -317,15 +324,54 @@ bool is_own_chain(const std::string& chain) {
   static constexpr std::array<std::string_view, 8> kNames{
       "KUBE-SERVICES",     "KUBE-NODEPORTS",         "KUBE-MARK-MASQ",      "KUBE-POSTROUTING",
       "KUBE-PROXY-CANARY", "KUBE-EXTERNAL-SERVICES", "KUBE-PROXY-FIREWALL", "KUBE-FORWARD"};
+  return std::find(kNames.begin(), kNames.end(), chain) != kNames.end() || is_port_chain(chain);
+}
+
+bool is_port_chain(const std::string& chain) {
   static constexpr std::array<std::string_view, 5> kPrefixes{"KUBE-SVC-", "KUBE-SVL-", "KUBE-EXT-",
                                                              "KUBE-SEP-", "KUBE-FW-"};
-  return std::find(kNames.begin(), kNames.end(), chain) != kNames.end() ||
-         std::any_of(kPrefixes.begin(), kPrefixes.end(),
+  return std::any_of(kPrefixes.begin(), kPrefixes.end(),
                      [&](auto prefix) { return chain.starts_with(prefix); });
 }
 
 Ruleset iptables_rules(const ServiceTable& table, const IptablesConfig& config) {
-  Builder builder(config);
+  Builder builder(config, Builder::Chains::All);
+  for (const ServicePort& port : table.ports) builder.add(port);
+  return builder.finish();
+}
+
+RulesetDiff iptables_changes(const ServiceTable& from, const ServiceTable& to,
+                             const IptablesConfig& config) {
+  const auto key = [](const ServicePort& p) {
+    return std::tie(p.service, p.port_name, p.protocol);
+  };
+  ServiceTable before, after;  // the ports that differ
+  auto old = from.ports.begin();
+  auto now = to.ports.begin();
+  while (old != from.ports.end() || now != to.ports.end()) {
+    const bool old_is_next =
+        now == to.ports.end() || (old != from.ports.end() && key(*old) < key(*now));
+    const bool now_is_next =
+        old == from.ports.end() || (now != to.ports.end() && key(*now) < key(*old));
+    const bool differ = old_is_next || now_is_next || !(*old == *now);
+    if (differ && !now_is_next) before.ports.push_back(*old);
+    if (differ && !old_is_next) after.ports.push_back(*now);
+    if (!now_is_next) ++old;
+    if (!old_is_next) ++now;
+  }
+  RulesetDiff out = diff(iptables_rules(before, config), iptables_rules(after, config));
+  // What differs in a shared chain's lines of these ports differs in the chain.
+  std::optional<Ruleset> shared;
+  for (auto& [id, rules] : out.written) {
+    if (is_port_chain(id.chain)) continue;
+    if (!shared) shared = shared_rules(to, config);
+    rules = std::move(shared->chains.at(id));
+  }
+  return out;
+}
+
+Ruleset shared_rules(const ServiceTable& table, const IptablesConfig& config) {
+  Builder builder(config, Builder::Chains::Shared);
   for (const ServicePort& port : table.ports) builder.add(port);
   return builder.finish();
 }

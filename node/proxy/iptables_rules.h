@@ -30,6 +30,13 @@ std::string endpoint_chain(const std::string& id, Protocol protocol,
                            const ServiceEndpoint& endpoint);
 
 Ruleset iptables_rules(const ServiceTable& table, const IptablesConfig& config);
+// diff() of the rules of two tables, at the cost of the ports that differ. REQUIRES: sorted tables.
+RulesetDiff iptables_changes(const ServiceTable& from, const ServiceTable& to,
+                             const IptablesConfig& config);
+// Of these, only the chains in which every Service has its lines. The others belong to one Service
+// port each: what they hold depends on that port alone.
+Ruleset shared_rules(const ServiceTable& table, const IptablesConfig& config);
+bool is_port_chain(const std::string& chain);
 
 // Whether a chain of this name may be ours alone, so that a previous run's can be recognised and
 // removed. KUBE-FIREWALL, KUBE-KUBELET-CANARY and the like belong to others.

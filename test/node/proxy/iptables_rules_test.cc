@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <map>
+#include <random>
 
 #include "node/proxy/backend.h"
 #include "support/packet_tracer.h"
@@ -239,6 +240,36 @@ TEST(IptablesRules, OneEndpointMoreRewritesThisServiceOnly) {
             endpoint_chain("default/web:http", Protocol::Tcp, more.cluster_endpoints[1]));
   EXPECT_EQ(changes.written.rbegin()->first.chain,
             service_chain("KUBE-SVC-", "default/web:http", Protocol::Tcp));
+}
+
+TEST(IptablesRules, ChangesAreTheDifferenceOfTheWholes) {
+  std::mt19937 random(7);
+  const auto pick = [&](int n) { return static_cast<int>(random() % static_cast<unsigned>(n)); };
+  const auto any_table = [&] {
+    ServiceTable table;
+    for (int i = 0; i < 6; ++i) {
+      if (pick(4) == 0) continue;
+      ServicePort port = pick(2) == 0 ? web() : node_port();
+      if (pick(4) == 0) port = guarded(port);
+      if (pick(4) == 0) port = external_local(port);
+      if (pick(4) == 0) port = internal_local(port);
+      if (pick(4) == 0) port = remote_only(port);
+      if (pick(4) == 0) port = empty(port);
+      if (pick(3) == 0) port.cluster_endpoints.push_back({ip(kOtherPod), 8080, false});
+      port.service.name = "s" + std::to_string(i);
+      port.cluster_ip = ip("10.96.0." + std::to_string(50 + i));
+      table.ports.push_back(port);
+    }
+    return table;
+  };
+  ServiceTable from;
+  for (int round = 0; round < 300; ++round) {
+    const ServiceTable to = any_table();
+    const RulesetDiff expected = diff(iptables_rules(from, kConfig), iptables_rules(to, kConfig));
+    const RulesetDiff changes = iptables_changes(from, to, kConfig);
+    ASSERT_EQ(to_string(changes), to_string(expected)) << round;
+    from = to;
+  }
 }
 
 TEST(IptablesRules, EveryTargetExists) {

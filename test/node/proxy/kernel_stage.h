@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <functional>
 #include <map>
@@ -238,6 +239,10 @@ class IptablesKernel : public ::testing::TestWithParam<IptablesVariant> {
     return port;
   }
   void sync(std::vector<ServicePort> ports) {
+    std::sort(ports.begin(), ports.end(), [](const ServicePort& a, const ServicePort& b) {
+      return std::tie(a.service, a.port_name, a.protocol) <
+             std::tie(b.service, b.port_name, b.protocol);
+    });
     in_namespace(ns("node"), [&] {
       const auto done = backend_->sync({std::move(ports)});
       ASSERT_TRUE(done) << done.error().message;
