@@ -19,14 +19,20 @@ bool contains(const std::vector<T>& values, const T& value) {
 }  // namespace
 
 Result<void> ensure_cable(Kernel& kernel, const Cable& cable) {
+  return ensure_cable(kernel, TRY(kernel.dump()), cable);
+}
+
+Result<void> ensure_cable(Kernel& kernel, const KernelState& near, const Cable& cable) {
   const auto far = TRY(kernel.inside(cable.peer.netns_fd));
   const KernelState far_state = TRY(far->dump());
-  if (whole(cable, TRY(kernel.dump()), far_state)) {
+  if (whole(cable, near, far_state)) {
     TRY(kernel.apply_all({ChangeLink{cable.host}}));
   } else {
     if (far_state.find_link(cable.peer.name) != nullptr)
       TRY(far->apply_all({RemoveLink{cable.peer.name}}));
-    TRY(kernel.apply_all({RemoveLink{cable.host.name}, AddLink{cable.host, cable.peer}}));
+    if (near.find_link(cable.host.name) != nullptr)
+      TRY(kernel.apply_all({RemoveLink{cable.host.name}}));
+    TRY(kernel.apply_all({AddLink{cable.host, cable.peer}}));
   }
   Link loopback;
   loopback.name = "lo";

@@ -18,6 +18,8 @@ struct Cable {
 // Makes what is missing. A pair that is half there, or whose far end has another MAC, is made anew;
 // one that is whole is left in place. The far namespace's loopback is brought up too.
 Result<void> ensure_cable(Kernel& kernel, const Cable& cable);
+// `near`: what kernel.dump() told just now, for callers that have it.
+Result<void> ensure_cable(Kernel& kernel, const KernelState& near, const Cable& cable);
 // What is wrong with it, as an error.
 Result<void> check_cable(Kernel& kernel, const Cable& cable);
 

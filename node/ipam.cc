@@ -73,9 +73,9 @@ Result<Ip> Ipam::allocate(const std::string& pod_uid) {
     const Ip ip = Ip::v4(network + 2 + offset);
     if (uids_.contains(ip)) continue;
     // The pointer first: a crash in between costs an address its turn, never a double use.
-    TRY(write_file_durably(directory_ + "/" + kLast, ip.to_string() + "\n"));
+    TRY(write_file_atomically(directory_ + "/" + kLast, ip.to_string() + "\n"));
     last_ = ip;
-    TRY(write_file_durably(directory_ + "/" + ip.to_string(), pod_uid + "\n"));
+    TRY(write_file_atomically(directory_ + "/" + ip.to_string(), pod_uid + "\n"));
     uids_[ip] = pod_uid;
     ips_[pod_uid] = ip;
     return ip;

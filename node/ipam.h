@@ -20,7 +20,8 @@ class Ipam {
   static Result<Ipam> open(std::string directory, const Cidr& pod_cidr);
 
   // The Pod's address, the same one when asked again; never the network's, the first (the bridge's)
-  // or the last one. On disk before it is returned. Unavailable when none is free.
+  // or the last one. In a file before it is returned, so that a crash of ours forgets none; a power
+  // cut may, and ends the Pods too. Unavailable when none is free.
   Result<Ip> allocate(const std::string& pod_uid);
   std::optional<Ip> find(const std::string& pod_uid) const;
   // Success when it has none.

@@ -55,13 +55,12 @@ Result<std::unique_ptr<PodNetwork>> PodNetwork::create(const PodNetworkOptions& 
 
 Result<void> PodNetwork::ensure() {
   const MutexLock lock(mutex_);
-  TRY(ensure_links());
+  TRY(ensure_links(TRY(kernel_->dump())));
   TRY(ensure_sysctls());
   return install_chains(*firewall_, pod_chains(options_.pod_cidr, options_.cluster_cidr));
 }
 
-Result<void> PodNetwork::ensure_links() {
-  const KernelState actual = TRY(kernel_->dump());
+Result<void> PodNetwork::ensure_links(const KernelState& actual) {
   const Underlay underlay = find_underlay(actual, options_.node_ip);
   NodeView view;
   view.pod_cidr = options_.pod_cidr;
@@ -84,8 +83,9 @@ Result<void> PodNetwork::ensure_sysctls() {
   return set_own(*kernel_, std::string("net/ipv4/conf/") + kBridgeName + "/send_redirects", "0");
 }
 
-Result<Cable> PodNetwork::cable_of(const std::string& pod_uid, const Ip& ip, int netns_fd) {
-  const Underlay underlay = find_underlay(TRY(kernel_->dump()), options_.node_ip);
+Cable PodNetwork::cable_of(const KernelState& actual, const std::string& pod_uid, const Ip& ip,
+                           int netns_fd) {
+  const Underlay underlay = find_underlay(actual, options_.node_ip);
   const Ip gateway = bridge_address(options_.pod_cidr).ip;
   Cable cable;
   cable.host = {.name = pod_link_name(pod_uid),
@@ -101,9 +101,9 @@ Result<Cable> PodNetwork::cable_of(const std::string& pod_uid, const Ip& ip, int
   return cable;
 }
 
-Result<void> PodNetwork::connect(const Cable& cable) {
-  TRY(ensure_links());
-  TRY(ensure_cable(*kernel_, cable));
+Result<void> PodNetwork::connect(const KernelState& actual, const Cable& cable) {
+  TRY(ensure_links(actual));
+  TRY(ensure_cable(*kernel_, actual, cable));
   // What somebody else on the bridge may advise must not lead past the node either.
   const auto pod = TRY(kernel_->inside(cable.peer.netns_fd));
   for (const char* device : {"all", "default", kPodLink})
@@ -111,16 +111,22 @@ Result<void> PodNetwork::connect(const Cable& cable) {
   return {};
 }
 
+Result<Cable> PodNetwork::add_cable(const std::string& pod_uid, const Ip& ip, int netns_fd) {
+  const KernelState actual = TRY(kernel_->dump());
+  Cable cable = cable_of(actual, pod_uid, ip, netns_fd);
+  TRY(connect(actual, cable));
+  return cable;
+}
+
 Result<PodNetworkResult> PodNetwork::add(const std::string& pod_uid, int netns_fd) {
   const MutexLock lock(mutex_);
   const bool known = ipam_.find(pod_uid).has_value();
   const Ip ip = TRY(ipam_.allocate(pod_uid));
-  auto cable = cable_of(pod_uid, ip, netns_fd);
-  const auto connected = cable ? connect(*cable) : Result<void>(cable.error());
-  if (!connected) {
+  const auto cable = add_cable(pod_uid, ip, netns_fd);
+  if (!cable) {
     // The error that counts is the first; what stays nevertheless is gc()'s.
     if (!known) (void)remove(pod_uid).has_value();
-    return connected.error().context("Pod network of " + pod_uid);
+    return cable.error().context("Pod network of " + pod_uid);
   }
   return PodNetworkResult{
       ip,         options_.pod_cidr.prefix, bridge_address(options_.pod_cidr).ip,
@@ -148,7 +154,7 @@ Result<void> PodNetwork::check(const std::string& pod_uid, int netns_fd) {
   const MutexLock lock(mutex_);
   const auto ip = ipam_.find(pod_uid);
   if (!ip) return Error{Code::NotFound, "the Pod " + pod_uid + " has no address"};
-  return check_cable(*kernel_, TRY(cable_of(pod_uid, *ip, netns_fd)));
+  return check_cable(*kernel_, cable_of(TRY(kernel_->dump()), pod_uid, *ip, netns_fd));
 }
 
 Result<void> PodNetwork::gc(const std::set<std::string>& live_pod_uids) {
@@ -158,7 +164,7 @@ Result<void> PodNetwork::gc(const std::set<std::string>& live_pod_uids) {
     if (!uid.empty() && !live_pod_uids.contains(uid)) TRY(remove(uid));
   }
   TRY(ipam_.retain(live_pod_uids));
-  return ensure_links();
+  return ensure_links(TRY(kernel_->dump()));
 }
 
 Result<void> PodNetwork::cleanup(const std::string& data_dir) {

@@ -72,11 +72,13 @@ class PodNetwork {
  private:
   PodNetwork(PodNetworkOptions options, std::unique_ptr<Kernel> kernel,
              std::unique_ptr<Firewall> firewall, Ipam ipam);
-  Result<void> ensure_links() CORACLE_REQUIRES(mutex_);
+  Result<void> ensure_links(const KernelState& actual) CORACLE_REQUIRES(mutex_);
   Result<void> ensure_sysctls() CORACLE_REQUIRES(mutex_);
   Result<void> remove(const std::string& pod_uid) CORACLE_REQUIRES(mutex_);
-  Result<void> connect(const Cable& cable) CORACLE_REQUIRES(mutex_);
-  Result<Cable> cable_of(const std::string& pod_uid, const Ip& ip, int netns_fd)
+  Result<void> connect(const KernelState& actual, const Cable& cable) CORACLE_REQUIRES(mutex_);
+  Result<Cable> add_cable(const std::string& pod_uid, const Ip& ip, int netns_fd)
+      CORACLE_REQUIRES(mutex_);
+  Cable cable_of(const KernelState& actual, const std::string& pod_uid, const Ip& ip, int netns_fd)
       CORACLE_REQUIRES(mutex_);
 
   const PodNetworkOptions options_;

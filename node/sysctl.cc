@@ -13,7 +13,7 @@ namespace {
 
 constexpr std::size_t kMaxFile = 1U << 20U;
 
-Result<void> write_and_sync(int fd, const std::string& content, const std::string& path) {
+Result<void> write_content(int fd, const std::string& content, const std::string& path) {
   std::size_t done = 0;
   while (done < content.size()) {
     const ssize_t n = ::write(fd, content.data() + done, content.size() - done);
@@ -21,13 +21,10 @@ Result<void> write_and_sync(int fd, const std::string& content, const std::strin
     if (n <= 0) return Error::from_errno(errno, path);
     done += static_cast<std::size_t>(n);
   }
-  if (::fsync(fd) != 0) return Error::from_errno(errno, path);
   return {};
 }
 
-}  // namespace
-
-Result<void> write_file_durably(const std::string& path, const std::string& content) {
+Result<void> replace_file(const std::string& path, const std::string& content, bool durably) {
   const std::string directory = std::filesystem::path(path).parent_path().string();
   std::error_code error;
   std::filesystem::create_directories(directory, error);
@@ -35,7 +32,8 @@ Result<void> write_file_durably(const std::string& path, const std::string& cont
   const std::string temporary = path + ".tmp";
   const int fd = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
   if (fd < 0) return Error::from_errno(errno, temporary);
-  auto written = write_and_sync(fd, content, temporary);
+  auto written = write_content(fd, content, temporary);
+  if (written && durably && ::fsync(fd) != 0) written = Error::from_errno(errno, temporary);
   ::close(fd);
   if (written && ::rename(temporary.c_str(), path.c_str()) != 0)
     written = Error::from_errno(errno, path);
@@ -43,12 +41,22 @@ Result<void> write_file_durably(const std::string& path, const std::string& cont
     ::unlink(temporary.c_str());
     return written;
   }
-  const int dir = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  const int dir = durably ? ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
   if (dir >= 0) {
     (void)::fsync(dir);
     ::close(dir);
   }
   return {};
+}
+
+}  // namespace
+
+Result<void> write_file_durably(const std::string& path, const std::string& content) {
+  return replace_file(path, content, true);
+}
+
+Result<void> write_file_atomically(const std::string& path, const std::string& content) {
+  return replace_file(path, content, false);
 }
 
 Result<std::string> read_small_file(const std::string& path) {

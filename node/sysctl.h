@@ -37,6 +37,8 @@ class Sysctls {
 // Writes a file so that after a power cut it has the old content or the new: temporary file, fsync,
 // rename, fsync of the directory.
 Result<void> write_file_durably(const std::string& path, const std::string& content);
+// The same without fsync: for what outlives the process but need not outlive the machine's power.
+Result<void> write_file_atomically(const std::string& path, const std::string& content);
 // NotFound when there is none.
 Result<std::string> read_small_file(const std::string& path);
 

@@ -121,30 +121,32 @@ void attach(int pods) {
     for (const bool ours : {true, false}) {
       const NetNs ns = must(NetNs::create(dir, name));
       Cable cable;
-      cable.host = {
-          .name = "bare0", .kind = "veth", .master = "", .mac = {}, .mtu = 1500, .up = true};
+      cable.host = {.name = "bare0",
+                    .kind = "veth",
+                    .master = kBridgeName,
+                    .mac = {},
+                    .mtu = 1500,
+                    .up = true};
       cable.peer = {"eth0", ns.fd(), {}, 1500};
       const auto begin = SteadyClock::now();
       if (ours) {
         must(network->add(name, ns.fd()));
       } else {
-        // What no attachment can do without: the pair, its ends up, an address and a route.
+        // The pair on the bridge, its ends up, an address, two routes and three settings.
         must(kernel->apply(AddLink{cable.host, cable.peer}));
         auto inside = must(kernel->inside(ns.fd()));
-        Link lo{};
-        lo.name = "lo";
-        lo.up = true;
-        Link eth0{};
-        eth0.name = "eth0";
-        eth0.up = true;
-        must(inside->apply(ChangeLink{lo}));
-        must(inside->apply(ChangeLink{eth0}));
+        Link end{};
+        for (const char* name_of_end : {"lo", "eth0"}) {
+          end.name = name_of_end;
+          end.up = true;
+          must(inside->apply(ChangeLink{end}));
+        }
         must(inside->apply(AddAddress{{"eth0", *Cidr::parse("10.42.0.200/24")}}));
-        Route route{};
-        route.destination = *Cidr::parse("0.0.0.0/0");
-        route.gateway = *Ip::parse("10.42.0.1");
-        route.link = "eth0";
-        must(inside->apply(AddRoute{route}));
+        must(inside->apply(AddRoute{{*Cidr::parse("10.42.0.1/32"), "eth0"}}));
+        must(inside->apply(AddRoute{{Cidr{Ip(), 0}, "eth0", *Ip::parse("10.42.0.1")}}));
+        for (const char* device : {"all", "default", "eth0"})
+          must(inside->write_sysctl(std::string("net/ipv4/conf/") + device + "/accept_redirects",
+                                    "0"));
       }
       (ours ? attached : bare).push_back(milliseconds_since(begin));
       if (ours)
