@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "proxy/conntrack.h"
+#include "proxy/nft_generation.h"
 
 namespace coracle::proxy {
 namespace {
@@ -126,8 +127,20 @@ Result<void> IptablesBackend::sync_fully(const ServiceTable& table) {
   return tool_.restore(text);
 }
 
+// Running the tool costs milliseconds; asking whether anybody has changed any rule, microseconds.
 Result<bool> IptablesBackend::intact() {
   if (!applied_) return false;
+  std::optional<std::uint32_t> generation;
+  if (tool_.variant() == IptablesVariant::Nft)
+    if (const auto now = nft_generation()) generation = *now;
+  if (generation && generation == found_intact_at_) return true;
+  const auto found = jumps_are_there();
+  // Asked before the rules were looked at: a change meanwhile has another generation.
+  found_intact_at_ = found && *found ? generation : std::nullopt;
+  return found;
+}
+
+Result<bool> IptablesBackend::jumps_are_there() {
   const Ruleset fixed = iptables_rules({}, config_);
   std::string text;
   for (const char* table : kTables) {

@@ -3,6 +3,8 @@
 // failure or a flush).
 #pragma once
 
+#include <cstdint>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -32,6 +34,9 @@ class IptablesBackend : public ProxyBackend {
 
   IptablesTool tool_;
   IptablesConfig config_;
+  Result<bool> jumps_are_there();
+  // The generation of the nf_tables ruleset at which everything was last seen in place.
+  std::optional<std::uint32_t> found_intact_at_;
   bool applied_ = false;     // the kernel has the rules of last_table_
   ServiceTable last_table_;  // of the last good sync
 };

@@ -14,8 +14,9 @@ using namespace std::chrono_literals;
 metrics::Histogram sync_times("kubeproxy_sync_proxy_rules_duration_seconds",
                               "Time to bring the Service rules up to date.", 0.001);
 
-// A flush by a firewall reload is repaired in under a second: the probe finds it in this time. Its
-// two runs a second of iptables-restore cost about 0.5 % of a core.
+// A flush by a firewall reload is repaired in under a second: the probe finds it in this time. With
+// iptables-nft it asks the kernel for a number; with iptables-legacy it runs iptables-restore,
+// which costs about 0.5 % of a core.
 constexpr SyncLoopOptions kLoop{.min_interval = 20ms,
                                 .full_interval = 600s,
                                 .retry_min = 100ms,
