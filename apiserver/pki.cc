@@ -170,14 +170,11 @@ class Verifier : public CertificateVerifier {
 
   Result<CertificateIdentity> verify(const std::string& der) const override {
     const std::time_t now = std::time(nullptr);
-    {
-      const std::lock_guard lock(mutex_);
-      const auto known = known_.find(der);
-      if (known != known_.end() && known->second.from <= now && now <= known->second.until)
-        return known->second.identity;
-    }
-    Known found = TRY(examine(der));
     const std::lock_guard lock(mutex_);
+    const auto known = known_.find(der);
+    if (known != known_.end() && known->second.from <= now && now <= known->second.until)
+      return known->second.identity;
+    Known found = TRY(examine(der));
     if (known_.size() >= kMostKnown) known_.clear();
     return known_.insert_or_assign(der, std::move(found)).first->second.identity;
   }
