@@ -18,10 +18,10 @@
 namespace coracle {
 namespace {
 
-constexpr std::size_t kReadBlock = 16 * 1024;
-constexpr std::size_t kWriteBlock = 256 * 1024;
-constexpr std::size_t kCompressFrom = 128 * 1024;
-constexpr std::size_t kMostDrained = 32 * 1024 * 1024;
+constexpr std::size_t kReadBlock = std::size_t{16} * 1024;
+constexpr std::size_t kWriteBlock = std::size_t{256} * 1024;
+constexpr std::size_t kCompressFrom = std::size_t{128} * 1024;
+constexpr std::size_t kMostDrained = std::size_t{32} * 1024 * 1024;
 
 const char* reason_phrase(int code) {
   switch (code) {

@@ -47,7 +47,7 @@ class HttpServer {
     std::string certificate_pem, key_pem, client_ca_pem;
     int threads = 64;
     std::size_t max_streams = 4096;
-    std::size_t max_body = 3 * 1024 * 1024;
+    std::size_t max_body = std::size_t{3} * 1024 * 1024;
     std::chrono::milliseconds header_timeout{
         10'000};                                      // TLS handshake, and the headers of a request
     std::chrono::milliseconds idle_timeout{5'000};    // between requests of one connection

@@ -21,10 +21,12 @@ namespace {
 
 using std::chrono::steady_clock;
 
-constexpr std::size_t kRoom = 256 * 1024;      // made at a time
-constexpr std::size_t kKept = 16 * 1024;       // a larger buffer is given back once it is sent
-constexpr std::size_t kMostHeard = 64 * 1024;  // a client has nothing to say during a stream
-constexpr int kTurns = 16;                     // of one stream before the others have theirs
+constexpr std::size_t kRoom = std::size_t{256} * 1024;  // made at a time
+constexpr std::size_t kKept =
+    std::size_t{16} * 1024;  // a larger buffer is given back once it is sent
+constexpr std::size_t kMostHeard =
+    std::size_t{64} * 1024;  // a client has nothing to say during a stream
+constexpr int kTurns = 16;   // of one stream before the others have theirs
 constexpr std::uint64_t kWakeId = 0;
 constexpr std::size_t kDigits = 8;  // of a chunk's size
 

@@ -30,8 +30,8 @@ struct WatchRequest {
 // Encodes events for one client. Not thread-safe; a Table's column definitions go out once.
 class WatchEncoder {
  public:
-  WatchEncoder(const ResourceKind& kind, const OutputOptions& output, const Clock& clock)
-      : kind_(kind), output_(output), clock_(clock) {}
+  WatchEncoder(const ResourceKind& kind, OutputOptions output, const Clock& clock)
+      : kind_(kind), output_(std::move(output)), clock_(clock) {}
   std::string event(WatchEvent::Type type, const std::string& object);
   std::string bookmark(Revision revision);
   std::string error(const Error& error) const;

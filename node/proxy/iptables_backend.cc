@@ -6,8 +6,8 @@
 #include <array>
 #include <string_view>
 
+#include "netlink/nft_generation.h"
 #include "proxy/conntrack.h"
-#include "proxy/nft_generation.h"
 
 namespace coracle::proxy {
 namespace {

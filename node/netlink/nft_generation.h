@@ -6,10 +6,10 @@
 
 #include <cstdint>
 
-namespace coracle::proxy {
+namespace coracle {
 
 // Of the calling thread's network namespace; a changed ruleset has another one. Internal when the
 // kernel does not tell.
 Result<std::uint32_t> nft_generation();
 
-}  // namespace coracle::proxy
+}  // namespace coracle

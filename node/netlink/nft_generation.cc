@@ -1,4 +1,4 @@
-#include "proxy/nft_generation.h"
+#include "netlink/nft_generation.h"
 
 #include <arpa/inet.h>
 #include <linux/netfilter/nf_tables.h>
@@ -12,7 +12,7 @@
 #include <memory>
 #include <optional>
 
-namespace coracle::proxy {
+namespace coracle {
 namespace {
 
 constexpr int kNewGeneration = NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWGEN;
@@ -62,4 +62,4 @@ Result<std::uint32_t> nft_generation() {
   return *found;
 }
 
-}  // namespace coracle::proxy
+}  // namespace coracle
