@@ -283,7 +283,7 @@ def bench_idle():
     """A lab of one node with the examples' kind of Pods, left alone for a minute: all its processes together."""
     def lab(*args):
         return subprocess.run([CORACLE, "lab", *args], check=True, stdout=subprocess.PIPE, timeout=120).stdout.decode()
-    name = f"bench{os.getpid()}"
+    name = f"b{os.getpid() % 1000000}"
     lab("up", "--nodes", "1", "--name", name)
     try:
         time.sleep(10)
