@@ -72,10 +72,14 @@ Result<void> Server::listen(const Pki& pki) {
   http.key_pem = pki.server_key;
   http.client_ca_pem = pki.ca_certificate;
   http.threads = options_.threads;
+  http.max_connections = options_.max_connections;
+  http.max_per_source = options_.max_per_source;
   http.max_streams = options_.max_watches;
+  http.reserved_streams = options_.reserved_watches;
   http.header_timeout = options_.header_timeout;
   http.admit = [this](const HttpRequest& request) { return handlers_->admit(request); };
   http.handle = [this](const HttpRequest& request) { return handlers_->handle(request); };
+  http.privileged = [this](const HttpRequest& request) { return handlers_->is_node(request); };
   http_ = TRY(HttpServer::create(std::move(http)));
   return {};
 }

@@ -25,8 +25,11 @@ struct ApiServerOptions {
   std::string cluster_domain = "cluster.local";
   Ip kubernetes_service_ip = {};
   std::string version = "0.1.0";
-  int threads = 64;                // connections served at a time
-  std::size_t max_watches = 4096;  // at a time; they take none of the threads
+  int threads = 64;                    // requests served at a time
+  std::size_t max_connections = 1024;  // watches not counted; waiting ones cost no thread
+  std::size_t max_per_source = 512;    // of them, by address
+  std::size_t max_watches = 4096;      // at a time; they take none of the threads
+  std::size_t reserved_watches = 256;  // of them, for nodes
   std::chrono::milliseconds bookmark_interval{60'000};
   std::chrono::milliseconds header_timeout{10'000};
 };

@@ -73,6 +73,13 @@ std::optional<HttpResponse> Handlers::admit(const HttpRequest& request) const {
   return std::nullopt;
 }
 
+bool Handlers::is_node(const HttpRequest& request) const {
+  const auto known =
+      options_.authenticator.authenticate(request.certificate_der, request.header("Authorization"));
+  return known && std::find(known->groups.begin(), known->groups.end(), "system:nodes") !=
+                      known->groups.end();
+}
+
 HttpResponse Handlers::handle(const HttpRequest& request) const {
   const auto begin = std::chrono::steady_clock::now();
   StatusSubject subject;

@@ -34,6 +34,8 @@ class Handlers {
   // responses.
   std::optional<HttpResponse> admit(const HttpRequest& request) const;
   HttpResponse handle(const HttpRequest& request) const;
+  // The request is a node's (group system:nodes).
+  bool is_node(const HttpRequest& request) const;
   void set_ready(bool ready) { ready_ = ready; }
 
  private:

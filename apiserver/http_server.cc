@@ -3,13 +3,19 @@
 #include <civetweb.h>
 #include <coracle/metrics.h>
 #include <coracle/net.h>
+#include <poll.h>
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <array>
+#include <atomic>
+#include <cstring>
+#include <semaphore>
 #include <thread>
 
+#include "http_answer.h"
 #include "http_deadlines.h"
+#include "http_gate.h"
 #include "http_message.h"
 #include "http_tls.h"
 #include "status.h"
@@ -18,54 +24,23 @@
 namespace coracle {
 namespace {
 
+using std::chrono::steady_clock;
+
 constexpr std::size_t kReadBlock = std::size_t{16} * 1024;
-constexpr std::size_t kWriteBlock = std::size_t{256} * 1024;
 constexpr std::size_t kCompressFrom = std::size_t{128} * 1024;
-constexpr std::size_t kMostDrained = std::size_t{32} * 1024 * 1024;
+constexpr std::size_t kMaxHead = std::size_t{64} * 1024;
+// A thread waits so long for a connection's next request before the gate does, and for a client to
+// take an answer before the streams' thread does.
+constexpr auto kLinger = std::chrono::milliseconds(20);
+constexpr auto kPatience = std::chrono::milliseconds(1000);
+// For one of the threads that may read bodies.
+constexpr auto kBodyQueue = std::chrono::milliseconds(250);
 
-const char* reason_phrase(int code) {
-  switch (code) {
-    case 200:
-      return "OK";
-    case 201:
-      return "Created";
-    case 304:
-      return "Not Modified";
-    case 400:
-      return "Bad Request";
-    case 401:
-      return "Unauthorized";
-    case 404:
-      return "Not Found";
-    case 409:
-      return "Conflict";
-    default:
-      return mg_get_response_code_text(nullptr, code);
-  }
-}
-
-bool write_all(mg_connection* connection, std::string_view bytes) {
-  while (!bytes.empty()) {
-    const std::size_t size = std::min(bytes.size(), kWriteBlock);
-    if (mg_write(connection, bytes.data(), size) != static_cast<int>(size)) return false;
-    bytes.remove_prefix(size);
-  }
-  return true;
-}
-
-std::string head_of(const HttpResponse& response, const std::string& framing, bool close) {
-  std::string head =
-      "HTTP/1.1 " + std::to_string(response.code) + " " + reason_phrase(response.code) + "\r\n";
-  head += "Content-Type: " + response.content_type + "\r\n" + framing;
-  head += "Cache-Control: no-cache, private\r\nX-Content-Type-Options: nosniff\r\n";
-  for (const auto& [name, value] : response.headers) {
-    std::string clean = value;  // what came from a client must not start a header of its own
-    std::replace_if(
-        clean.begin(), clean.end(), [](char c) { return c == '\r' || c == '\n' || c == '\0'; },
-        ' ');
-    head += name + ": " + clean + "\r\n";
-  }
-  return head + (close ? "Connection: close\r\n\r\n" : "\r\n");
+// False when nothing came or went for so long.
+bool wait_for(const TlsSocket& socket, TlsSocket::Step step, std::chrono::milliseconds timeout) {
+  const bool writes = step == TlsSocket::Step::WantsWrite;
+  pollfd entry{socket.fd(), static_cast<short>(writes ? POLLOUT : POLLIN), 0};
+  return poll(&entry, 1, static_cast<int>(timeout.count())) > 0;
 }
 
 HttpRequest read_head(const mg_connection* connection) {
@@ -77,62 +52,64 @@ HttpRequest read_head(const mg_connection* connection) {
   for (int i = 0; i < info.num_headers; ++i)
     request.headers.emplace_back(info.http_headers[i].name, info.http_headers[i].value);
   request.remote_address = info.remote_addr;
-  request.certificate_der = current_peer_certificate();
   return request;
 }
 
 class Server : public HttpServer {
  public:
-  explicit Server(Options options) : options_(std::move(options)) {}
+  explicit Server(Options options)
+      : options_(std::move(options)), body_readers_(std::max(1, options_.threads * 3 / 4)) {}
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
   ~Server() override { halt(); }
 
   Result<void> start();
-  int port() const override { return port_; }
+  int port() const override { return gate_->port(); }
   void stop() override { halt(); }
 
  private:
   void halt();
-  mg_context* listen(const std::string& where);
+  Result<void> start_threads();
+  Result<void> start_gate();
+  static int on_next(mg_connection* connection, void* handed, int keep_alive, char* buffer,
+                     int size, int* length);
   static int on_request(mg_connection* connection);
   static int on_error(mg_connection* connection, int status, const char* message);
   static int on_log(const mg_connection* connection, const char* message);
-  static int on_tls(void* context, void* self);
-  static void on_closed(const mg_connection* connection);
+  bool next(int keep_alive, char* buffer, int size, int* length);
+  bool fetch_head(char* buffer, int size, int* length);
   void serve(mg_connection* connection);
   Result<void> read_body(mg_connection* connection, HttpRequest& request);
+  Result<void> receive(mg_connection* connection, const Framing& framing, std::string& body) const;
   HttpResponse handle(const HttpRequest& request) const;
-  void drain(mg_connection* connection);
+  void refuse(mg_connection* connection, const HttpRequest& request, HttpResponse response);
   void send(mg_connection* connection, const HttpRequest& request, HttpResponse response);
   void send_stream(mg_connection* connection, const HttpRequest& request,
                    const HttpResponse& response);
+  bool has_room_for_stream(const HttpRequest& request) const;
+  void deliver(mg_connection* connection, std::string_view head, std::string_view body = {});
 
-  // A connection on its way from civetweb's thread to the streams'.
-  struct Leaving {
-    TlsSocket socket;
-    std::shared_ptr<StreamSource> source;
+  // What this thread serves. `stream`: what its connection does next.
+  struct Serving {
+    GateConnection* connection = nullptr;
+    std::shared_ptr<StreamSource> stream;
     bool chunked = false;
   };
-  static thread_local Leaving leaving_;
+  static thread_local Serving serving_;
 
   Options options_;
   SocketDeadlines deadlines_;
+  std::counting_semaphore<> body_readers_;
+  std::atomic<int> queued_{0};  // connections that wait for a thread
+  TlsContext tls_;
+  SlowAnswers slow_answers_;
+  std::unique_ptr<HttpGate> gate_;
   std::unique_ptr<StreamLoop> streams_;
   std::optional<metrics::Gauge> watchers_;  // after what it asks
   mg_context* context_ = nullptr;
-  int port_ = 0;
 };
 
-thread_local Server::Leaving Server::leaving_;
-
-int Server::on_tls(void* context, void* self) {
-  const Options& options = static_cast<Server*>(self)->options_;
-  return configure_tls(static_cast<ssl_ctx_st*>(context), options.certificate_pem, options.key_pem,
-                       options.client_ca_pem)
-             ? 1
-             : -1;
-}
+thread_local Server::Serving Server::serving_;
 
 int Server::on_log(const mg_connection* /*connection*/, const char* message) {
   spdlog::debug("http: {}", message);
@@ -144,7 +121,8 @@ int Server::on_error(mg_connection* connection, int status, const char* message)
       error_response({code_from_http(status), message == nullptr ? "" : message});
   mg_disable_connection_keep_alive(connection);
   const std::string length = "Content-Length: " + std::to_string(response.body.size()) + "\r\n";
-  write_all(connection, head_of(response, length, true) + response.body);
+  auto* self = static_cast<Server*>(mg_get_user_data(mg_get_context(connection)));
+  self->deliver(connection, head_of(response, length, true) + response.body);
   return 0;
 }
 
@@ -154,24 +132,82 @@ int Server::on_request(mg_connection* connection) {
   return 200;  // for a log nobody keeps
 }
 
+int Server::on_next(mg_connection* connection, void* handed, int keep_alive, char* buffer, int size,
+                    int* length) {
+  auto* self = static_cast<Server*>(mg_get_user_data(mg_get_context(connection)));
+  if (serving_.connection == nullptr) {  // the gate has just handed it over, with a head
+    serving_.connection = static_cast<GateConnection*>(handed);
+    --self->queued_;
+    std::string& received = serving_.connection->received;
+    std::memcpy(buffer, received.data(), received.size());
+    *length = static_cast<int>(received.size());
+    std::string().swap(received);
+    return 1;
+  }
+  if (self->next(keep_alive, buffer, size, length)) return 1;
+  serving_ = {};
+  return 0;
+}
+
+// After an answer. False: the connection is no longer this thread's.
+bool Server::next(int keep_alive, char* buffer, int size, int* length) {
+  GateConnection& connection = *serving_.connection;
+  if (serving_.stream) {
+    streams_->add(gate_->take(connection), std::move(serving_.stream), serving_.chunked);
+    return false;
+  }
+  if (keep_alive == 0) {
+    gate_->close(connection);
+    return false;
+  }
+  if (fetch_head(buffer, size, length)) return true;
+  connection.received.assign(buffer, static_cast<std::size_t>(*length));
+  gate_->give_back(connection);
+  return false;
+}
+
+// A client that goes on at once keeps its thread, unless others wait for one.
+bool Server::fetch_head(char* buffer, int size, int* length) {
+  TlsSocket& socket = serving_.connection->socket;
+  bool waited = false;
+  for (;;) {
+    const auto filled = static_cast<std::size_t>(*length);
+    if (holds_head({buffer, filled}) || *length == size) return true;
+    const auto moved = socket.read(buffer + filled, static_cast<std::size_t>(size) - filled);
+    *length += static_cast<int>(moved.bytes);
+    if (moved.step == TlsSocket::Step::Done) continue;
+    if (moved.step == TlsSocket::Step::Broken || waited || queued_ > 0) return false;
+    if (!wait_for(socket, moved.step, kLinger)) return false;
+    waited = true;
+  }
+}
+
 void Server::serve(mg_connection* connection) {
   HttpRequest request = read_head(connection);
+  request.certificate_der = serving_.connection->certificate_der;
+  // civetweb stops reading headers there, and one of the rest may say that there is a body.
+  if (request.headers.size() >= MG_MAX_HEADERS) {
+    request.headers = {{"Transfer-Encoding", "unknown"}};
+    return refuse(connection, request,
+                  error_response({Code::BadRequest, "the request has too many headers"}));
+  }
   if (options_.admit) {
-    if (auto refusal = options_.admit(request)) {
-      drain(connection);
-      return send(connection, request, std::move(*refusal));
-    }
+    if (auto refusal = options_.admit(request))
+      return refuse(connection, request, std::move(*refusal));
   }
-  const auto read = read_body(connection, request);
-  if (!read) {
-    mg_disable_connection_keep_alive(connection);
-    if (read.error().code == Code::TooLarge) drain(connection);
-    request.headers.emplace_back("Connection", "close");
-    HttpResponse response = error_response(read.error());
-    response.headers.emplace_back("Connection", "close");
-    return send(connection, request, std::move(response));
-  }
+  if (const auto read = read_body(connection, request); !read)
+    return refuse(connection, request, error_response(read.error()));
   send(connection, request, handle(request));
+}
+
+// Ends the connection when there is a body that was not read.
+void Server::refuse(mg_connection* connection, const HttpRequest& request, HttpResponse response) {
+  const auto framing = framing_of(request, options_.max_body);
+  if (!framing || framing->chunked || framing->length > 0) {
+    mg_disable_connection_keep_alive(connection);
+    response.headers.emplace_back("Connection", "close");
+  }
+  send(connection, request, std::move(response));
 }
 
 HttpResponse Server::handle(const HttpRequest& request) const {
@@ -186,44 +222,55 @@ HttpResponse Server::handle(const HttpRequest& request) const {
   return response;
 }
 
+// Bodies take no more than some of the threads: clients that are slow to send theirs leave the rest
+// to others.
 Result<void> Server::read_body(mg_connection* connection, HttpRequest& request) {
   const Framing framing = TRY(framing_of(request, options_.max_body));
   if (!framing.chunked && framing.length == 0) return {};
+  if (!body_readers_.try_acquire_for(kBodyQueue))
+    return Error{Code::TooManyRequests, "Too many requests, please try again later.", {}, 1};
   if (same_name(request.header("Expect"), "100-continue"))
-    write_all(connection, "HTTP/1.1 100 Continue\r\n\r\n");
-  const SocketDeadlines::Guard guard(deadlines_, current_socket(), options_.body_timeout);
+    deliver(connection, "HTTP/1.1 100 Continue\r\n\r\n");
+  const SocketDeadlines::Guard guard(deadlines_, serving_.connection->socket.fd(),
+                                     options_.body_timeout);
+  auto received = receive(connection, framing, request.body);
+  body_readers_.release();
+  return received;
+}
+
+Result<void> Server::receive(mg_connection* connection, const Framing& framing,
+                             std::string& body) const {
   std::array<char, kReadBlock> block{};
-  request.body.reserve(framing.length);
-  while (framing.chunked || request.body.size() < framing.length) {
+  while (framing.chunked || body.size() < framing.length) {
     const int n = mg_read(connection, block.data(), block.size());
     if (n < 0) return Error{Code::BadRequest, "the request body is malformed or did not arrive"};
     if (n == 0) break;
-    request.body.append(block.data(), static_cast<std::size_t>(n));
-    if (request.body.size() > options_.max_body)
+    body.append(block.data(), static_cast<std::size_t>(n));
+    if (body.size() > options_.max_body)
       return Error{Code::TooLarge,
                    "Request entity too large: limit is " + std::to_string(options_.max_body)};
   }
-  if (!framing.chunked && request.body.size() != framing.length)
+  if (!framing.chunked && body.size() != framing.length)
     return Error{Code::BadRequest, "the request body is shorter than its Content-Length"};
   return {};
 }
 
-// A client that is still sending would otherwise meet a reset before it reads the answer. Bounded
-// in size and time.
-void Server::drain(mg_connection* connection) {
-  const mg_request_info& info = *mg_get_request_info(connection);
-  if (mg_get_header(connection, "Expect") != nullptr ||
-      info.content_length > static_cast<long long>(kMostDrained)) {
+// A client that is slow to read gets the rest from the streams' thread.
+void Server::deliver(mg_connection* connection, std::string_view head, std::string_view body) {
+  TlsSocket& socket = serving_.connection->socket;
+  const auto deadline = steady_clock::now() + kPatience;
+  while (!head.empty() || !body.empty()) {
+    std::string_view& part = head.empty() ? body : head;
+    const auto moved = socket.write(part);
+    part.remove_prefix(moved.bytes);
+    if (moved.step == TlsSocket::Step::Done) continue;
+    if (moved.step == TlsSocket::Step::Broken) return mg_disable_connection_keep_alive(connection);
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - steady_clock::now());
+    if (left.count() > 0 && wait_for(socket, moved.step, left)) continue;
     mg_disable_connection_keep_alive(connection);
+    serving_.stream = slow_answers_.stream(std::string(head).append(body));
+    serving_.chunked = false;
     return;
-  }
-  const SocketDeadlines::Guard guard(deadlines_, current_socket(), options_.header_timeout);
-  std::array<char, kReadBlock> block{};
-  std::size_t total = 0;
-  while (total < kMostDrained) {
-    const int n = mg_read(connection, block.data(), block.size());
-    if (n <= 0) return;
-    total += static_cast<std::size_t>(n);
   }
 }
 
@@ -241,105 +288,95 @@ void Server::send(mg_connection* connection, const HttpRequest& request, HttpRes
   }
   if (response.code != 304)
     framing += "Content-Length: " + std::to_string(response.body.size()) + "\r\n";
-  std::string out = head_of(response, framing, false);
-  if (request.method != "HEAD" && response.code != 304) out += response.body;
-  const SocketDeadlines::Guard guard(deadlines_, current_socket(), options_.write_timeout);
-  if (!write_all(connection, out)) mg_disable_connection_keep_alive(connection);
+  std::string head = head_of(response, framing, false);
+  if (request.method == "HEAD" || response.code == 304) response.body.clear();
+  if (response.body.size() > kReadBlock) return deliver(connection, head, response.body);
+  deliver(connection, head.append(response.body));
 }
 
 void Server::send_stream(mg_connection* connection, const HttpRequest& request,
                          const HttpResponse& response) {
-  if (streams_->size() >= options_.max_streams)
+  if (!has_room_for_stream(request))
     return send(connection, request,
                 error_response(
                     {Code::TooManyRequests, "Too many requests, please try again later.", {}, 1}));
   const char* version = mg_get_request_info(connection)->http_version;
   const bool chunked = version != nullptr && std::string_view(version) == "1.1";
   mg_disable_connection_keep_alive(connection);
-  {
-    const SocketDeadlines::Guard guard(deadlines_, current_socket(), options_.write_timeout);
-    if (!write_all(connection,
-                   head_of(response, chunked ? "Transfer-Encoding: chunked\r\n" : "", true)))
-      return;
-  }
-  auto socket = detach_current_connection();
-  if (!socket) return spdlog::error("http: {}", socket.error().message);
-  leaving_ = {std::move(*socket), response.stream, chunked};
+  deliver(connection, head_of(response, chunked ? "Transfer-Encoding: chunked\r\n" : "", true));
+  if (serving_.stream) return;  // it does not even take the head: that, and the end
+  serving_.stream = response.stream;
+  serving_.chunked = chunked;
 }
 
-// civetweb has closed the stand-in of a connection that became a stream.
-void Server::on_closed(const mg_connection* connection) {
-  if (!leaving_.source) return;
-  auto* self = static_cast<Server*>(mg_get_user_data(mg_get_context(connection)));
-  Leaving leaving = std::exchange(leaving_, {});
-  leaving.socket.revive();
-  self->streams_->add(std::move(leaving.socket), std::move(leaving.source), leaving.chunked);
+bool Server::has_room_for_stream(const HttpRequest& request) const {
+  const std::size_t taken = streams_->size();
+  if (taken + options_.reserved_streams < options_.max_streams) return true;
+  return taken < options_.max_streams && options_.privileged && options_.privileged(request);
 }
 
-std::string listening_port(const std::string& address, int port) {
-  const auto ip = Ip::parse(address);
-  const std::string suffix = std::to_string(port) + "s";
-  if (!ip || ip->is_unspecified()) return "+" + suffix;
-  return (ip->is_v4() ? ip->to_string() : "[" + ip->to_string() + "]") + ":" + suffix;
-}
-
-mg_context* Server::listen(const std::string& where) {
+Result<void> Server::start_threads() {
   mg_callbacks callbacks{};
   callbacks.begin_request = on_request;
   callbacks.http_error = on_error;
   callbacks.log_message = on_log;
-  callbacks.init_ssl = on_tls;
-  callbacks.connection_closed = on_closed;
+  callbacks.next_request = on_next;
   const std::string threads = std::to_string(options_.threads);
-  const std::string header = std::to_string(options_.header_timeout.count());
-  const std::string idle = std::to_string(options_.idle_timeout.count());
+  const std::string head = std::to_string(kMaxHead);
+  const std::string patience = std::to_string(options_.header_timeout.count());
+  const std::string queue = std::to_string(options_.max_connections + 1);
   const char* settings[] = {"listening_ports",
-                            where.c_str(),
+                            "",
                             "num_threads",
                             threads.c_str(),
                             "request_timeout_ms",
-                            header.c_str(),
-                            "keep_alive_timeout_ms",
-                            idle.c_str(),
+                            patience.c_str(),
                             "enable_keep_alive",
                             "yes",
                             "decode_url",
                             "no",
-                            "tcp_nodelay",
-                            "1",
-                            "listen_backlog",
-                            "1024",
                             "connection_queue",
-                            "1024",
+                            queue.c_str(),
                             "max_request_size",
-                            "65536",
+                            head.c_str(),
                             "enable_auth_domain_check",
                             "no",
                             nullptr};
-  return mg_start(&callbacks, this, settings);
-}
-
-Result<void> Server::start() {
-  streams_ = TRY(StreamLoop::create(options_.write_timeout));
-  watchers_.emplace("apiserver_watchers", "Watches that are open.",
-                    [this] { return static_cast<double>(streams_->size()); });
-  const std::string where = listening_port(options_.bind_address, options_.port);
-  context_ = listen(where);
-  // A machine without IPv6 has no dual-stack sockets.
-  if (context_ == nullptr && where.front() == '+') context_ = listen("0.0.0.0:" + where.substr(1));
-  if (context_ == nullptr)
-    return Error{Code::Internal, "cannot serve on " + options_.bind_address + " port " +
-                                     std::to_string(options_.port) +
-                                     ": it is taken, or the address is not this machine's"};
-  std::array<mg_server_port, 4> ports{};
-  if (mg_get_server_ports(context_, static_cast<int>(ports.size()), ports.data()) < 1)
-    return Error{Code::Internal, "the server has no port"};
-  port_ = ports[0].port;
-  defer_silent_connections(port_);
+  context_ = mg_start(&callbacks, this, settings);
+  if (context_ == nullptr) return Error{Code::Internal, "the server's threads cannot be started"};
   return {};
 }
 
+Result<void> Server::start_gate() {
+  HttpGate::Options gate;
+  gate.bind_address = options_.bind_address;
+  gate.port = options_.port;
+  gate.tls = tls_.get();
+  gate.max_connections = options_.max_connections;
+  gate.max_per_source = options_.max_per_source;
+  gate.max_head = kMaxHead;
+  gate.header_timeout = options_.header_timeout;
+  gate.idle_timeout = options_.idle_timeout;
+  gate.serve = [this](GateConnection& connection) {
+    ++queued_;
+    mg_hand_over(context_, connection.socket.fd(), connection.socket.ssl(), &connection.local,
+                 &connection.remote, &connection);
+  };
+  gate_ = TRY(HttpGate::create(std::move(gate)));
+  return {};
+}
+
+Result<void> Server::start() {
+  tls_ = TRY(tls_context(options_.certificate_pem, options_.key_pem, options_.client_ca_pem));
+  streams_ = TRY(StreamLoop::create(options_.write_timeout));
+  watchers_.emplace("apiserver_watchers", "Watches that are open.",
+                    [this] { return static_cast<double>(streams_->size()); });
+  TRY(start_threads());
+  return start_gate();
+}
+
 void Server::halt() {
+  if (gate_) gate_->stop();
   if (streams_) streams_->stop();
   if (context_ != nullptr) mg_stop(context_);
   context_ = nullptr;

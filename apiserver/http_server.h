@@ -1,6 +1,7 @@
 // HTTPS for the API: requests in, responses out. The only user of civetweb; knows nothing of
-// resources. A request holds a thread while it is answered; a stream (a watch) then goes to the
-// thread that all streams share. Every error, civetweb's own too, is a Status.
+// resources. A request holds a thread from its head to its answer; before that its connection waits
+// in the HttpGate, and a stream (a watch, or an answer that its client is slow to read) then goes
+// to the thread that all streams share. Every error, civetweb's own too, is a Status.
 #pragma once
 
 #include <coracle/result.h>
@@ -46,16 +47,21 @@ class HttpServer {
     int port = 0;              // 0: any free one
     std::string certificate_pem, key_pem, client_ca_pem;
     int threads = 64;
+    std::size_t max_connections = 1024;  // streams not counted
+    std::size_t max_per_source = 512;    // of them, by address
     std::size_t max_streams = 4096;
+    std::size_t reserved_streams = 256;  // of them, for those who are `privileged`
     std::size_t max_body = std::size_t{3} * 1024 * 1024;
     std::chrono::milliseconds header_timeout{
         10'000};                                      // TLS handshake, and the headers of a request
-    std::chrono::milliseconds idle_timeout{5'000};    // between requests of one connection
+    std::chrono::milliseconds idle_timeout{75'000};   // between requests of one connection
     std::chrono::milliseconds body_timeout{30'000};   // a whole request body
-    std::chrono::milliseconds write_timeout{60'000};  // a whole response, or one write of a stream
+    std::chrono::milliseconds write_timeout{60'000};  // a client may take nothing for so long
     // Before the body is read: a response ends the request here (who is it, may they).
     std::function<std::optional<HttpResponse>(const HttpRequest&)> admit;
     std::function<HttpResponse(const HttpRequest&)> handle;
+    // One of the cluster's own clients, without which it stops working.
+    std::function<bool(const HttpRequest&)> privileged;
   };
   // Internal when the port is taken, naming it.
   static Result<std::unique_ptr<HttpServer>> create(Options options);

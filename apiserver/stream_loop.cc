@@ -1,7 +1,5 @@
 #include "stream_loop.h"
 
-#include <openssl/err.h>
-#include <openssl/ssl.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -64,19 +62,10 @@ bool fill(Stream& stream) {
 }
 
 Progress flush(Stream& stream) {
-  while (stream.sent < stream.out.size()) {
-    ERR_clear_error();
-    const std::size_t left = stream.out.size() - stream.sent;
-    const int n =
-        SSL_write(stream.socket.ssl(), stream.out.data() + stream.sent, static_cast<int>(left));
-    if (n > 0) {
-      stream.sent += static_cast<std::size_t>(n);
-      continue;
-    }
-    const int why = SSL_get_error(stream.socket.ssl(), n);
-    return why == SSL_ERROR_WANT_WRITE || why == SSL_ERROR_WANT_READ ? Progress::Blocked
-                                                                     : Progress::Broken;
-  }
+  const auto moved = stream.socket.write(std::string_view(stream.out).substr(stream.sent));
+  stream.sent += moved.bytes;
+  if (moved.step == TlsSocket::Step::Broken) return Progress::Broken;
+  if (moved.step != TlsSocket::Step::Done) return Progress::Blocked;
   if (stream.out.capacity() > kKept) std::string().swap(stream.out);
   stream.out.clear();
   stream.sent = 0;
@@ -87,13 +76,9 @@ Progress flush(Stream& stream) {
 bool listen_to(Stream& stream) {
   std::array<char, 4096> scrap{};
   while (stream.heard < kMostHeard) {
-    ERR_clear_error();
-    const int n = SSL_read(stream.socket.ssl(), scrap.data(), static_cast<int>(scrap.size()));
-    if (n <= 0) {
-      const int why = SSL_get_error(stream.socket.ssl(), n);
-      return why == SSL_ERROR_WANT_READ || why == SSL_ERROR_WANT_WRITE;
-    }
-    stream.heard += static_cast<std::size_t>(n);
+    const auto moved = stream.socket.read(scrap.data(), scrap.size());
+    if (moved.step != TlsSocket::Step::Done) return moved.step != TlsSocket::Step::Broken;
+    stream.heard += moved.bytes;
   }
   return false;
 }

@@ -56,9 +56,10 @@ fetch_source() {
 }
 
 build_civetweb() {
-  local work; work=$(mktemp -d)
+  local work patch=$PWD/scripts/civetweb.patch; work=$(mktemp -d)
   fetch_source civetweb "$work"
   cd "$work"/civetweb-*/
+  patch -p1 -s <"$patch"  # it serves connections that others accept: mg_hand_over
   # OpenSSL 3 linked directly (Debian's own library looks symbols up at run time and misses one). Threads look
   # every 100 ms, not every 2 s, whether the server stops.
   local flags="-O2 -w -fPIC -Iinclude -DNO_SSL_DL -DOPENSSL_API_3_0 -DUSE_WEBSOCKET -DUSE_IPV6 -DUSE_ZLIB
@@ -96,7 +97,7 @@ fetch_old_kubectl() {
 }
 [ -x "$deps/kubectl-1.20/kubectl" ] || fetch_old_kubectl
 
-stamp=$deps/stamp-2
+stamp=$deps/stamp-3
 if [ ! -e "$stamp" ]; then
   echo "setup: building civetweb and libcurl from Debian's sources (once)"
   mkdir -p "$deps"

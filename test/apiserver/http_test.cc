@@ -1,14 +1,11 @@
 // Hostile and slow clients: always a 4xx Status, and the server lives on.
-#include <arpa/inet.h>
 #include <gmock/gmock.h>
-#include <openssl/ssl.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include <random>
 #include <thread>
 
 #include "support/api_fixture.h"
+#include "support/tls_client.h"
 
 namespace coracle {
 namespace {
@@ -22,36 +19,12 @@ class HttpTest : public ClusterFixture {
       options.header_timeout = std::chrono::milliseconds(3000);
     };
   }
-  int connect_tcp() const {
-    const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    const timeval patience{15, 0};
-    (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-    (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_port = htons(static_cast<std::uint16_t>(server_->port()));
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    EXPECT_EQ(connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
-    return fd;
-  }
+  int connect_tcp() const { return connect_loopback(server_->port(), 15); }
   // Sends raw bytes inside TLS with the admin's token header already in `text` where wanted;
   // returns all that comes back.
   std::string raw(const std::string& text) const {
-    SSL_CTX* context = SSL_CTX_new(TLS_client_method());
-    SSL* ssl = SSL_new(context);
-    const int fd = connect_tcp();
-    SSL_set_fd(ssl, fd);
-    std::string out;
-    if (SSL_connect(ssl) == 1 && SSL_write(ssl, text.data(), static_cast<int>(text.size())) > 0) {
-      char buffer[4096];
-      for (int n = SSL_read(ssl, buffer, sizeof(buffer)); n > 0;
-           n = SSL_read(ssl, buffer, sizeof(buffer)))
-        out.append(buffer, static_cast<std::size_t>(n));
-    }
-    SSL_free(ssl);
-    SSL_CTX_free(context);
-    close(fd);
-    return out;
+    TlsClient client(server_->port());
+    return client.send(text) ? client.read() : "";
   }
   std::string head(const std::string& line, const std::string& headers = "") const {
     return line + "\r\nHost: x\r\nAuthorization: Bearer " + admin_token() +
