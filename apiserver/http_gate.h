@@ -40,7 +40,7 @@ class HttpGate {
     std::size_t max_per_source = 512;    // by address
     std::size_t max_head = std::size_t{64} * 1024;
     std::chrono::milliseconds header_timeout{10'000};  // handshake and head together
-    std::chrono::milliseconds idle_timeout{75'000};    // between requests
+    std::chrono::milliseconds idle_timeout{180'000};   // between requests
     // `received` holds a head, or max_head bytes without one. Called by the gate's thread; must not
     // wait.
     std::function<void(GateConnection&)> serve;

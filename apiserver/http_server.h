@@ -54,7 +54,7 @@ class HttpServer {
     std::size_t max_body = std::size_t{3} * 1024 * 1024;
     std::chrono::milliseconds header_timeout{
         10'000};                                      // TLS handshake, and the headers of a request
-    std::chrono::milliseconds idle_timeout{75'000};   // between requests of one connection
+    std::chrono::milliseconds idle_timeout{180'000};  // between requests of one connection
     std::chrono::milliseconds body_timeout{30'000};   // a whole request body
     std::chrono::milliseconds write_timeout{60'000};  // a client may take nothing for so long
     // Before the body is read: a response ends the request here (who is it, may they).
