@@ -28,7 +28,7 @@ def run(argv, *, check=True, timeout=60, stdin=None, env=None):
     return done.returncode, done.stdout, done.stderr
 
 
-def eventually(condition, what, timeout=30.0):
+def eventually(condition, what, timeout=60.0):
     """Polls until condition() is true; its last value is returned. The bound is generous, it is no measurement."""
     deadline = time.monotonic() + timeout
     last = None
@@ -61,13 +61,23 @@ def kubectl_binaries():
 
 class Lab:
     def __init__(self, name=None, nodes=1):
-        self.name = name or f"t{os.getpid() % 1000000}"
+        self.name = name or f"t{os.getpid() % 1000000:06}"  # none is the beginning of another
         self.nodes = nodes
         self.home = tempfile.mkdtemp(prefix="coracle-e2e-")
         atexit.register(self.down)
         self.is_down = False
-        self.up_output = run([CORACLE, "lab", "up", "--nodes", str(nodes), "--name", self.name], timeout=90)[1]
+        self.up_output = self.bring_up()
         self.kubeconfig = run([CORACLE, "lab", "kubeconfig", "--name", self.name])[1].strip()
+
+    def bring_up(self):
+        argv = [CORACLE, "lab", "up", "--nodes", str(self.nodes), "--name", self.name]
+        for _ in range(5):
+            code, out, err = run(argv, check=False, timeout=150)
+            if code == 0:
+                return out
+            if "try again" not in err:  # another lab of this machine took the subnet first
+                break
+        raise AssertionError(f"lab up: exit {code}\n{out}\n{err}")
 
     def node(self, index=1):
         return f"{self.name}-node-{index}"
@@ -78,11 +88,9 @@ class Lab:
     def down(self):
         if not self.is_down:
             self.is_down = True
-            log = os.path.join(os.path.dirname(self.data_dir()), self.node() + ".log")
             for candidate in glob.glob(os.path.dirname(self.data_dir()) + "/*.log"):
                 if os.environ.get("CORACLE_E2E_KEEP_LOGS"):
                     shutil.copy(candidate, "/tmp/" + os.path.basename(candidate))
-            del log
             subprocess.run([CORACLE, "lab", "down", "--name", self.name], stdout=subprocess.DEVNULL,
                            stderr=subprocess.DEVNULL, timeout=60, check=False)
             shutil.rmtree(self.home, ignore_errors=True)

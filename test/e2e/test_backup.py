@@ -20,7 +20,7 @@ class Backup(LabTest):
         eventually(lambda: self.lab.server_pid() is None, "the server gone")
 
     def start(self):
-        run([CORACLE, "lab", "up", "--nodes", "1", "--name", self.lab.name], timeout=90)
+        run([CORACLE, "lab", "up", "--nodes", "1", "--name", self.lab.name], timeout=150)
 
     def copy(self, verb, *args, check=True):
         return run([CORACLE, verb, self.file, "--data-dir", self.lab.data_dir(), *args], check=check)

@@ -55,9 +55,9 @@ class Kubectl(LabTest):
             k("run", "p", "--image=coracle/echo", "--port=8080", *n)
             k("wait", "--for=condition=Ready", "pod/p", "--timeout=60s", *n)
             k("expose", "pod", "p", "--port=80", "--target-port=8080", *n)
-            self.assertIn("Started", k("describe", "pod", "p", *n)[1])
+            eventually(lambda: "Started" in k("describe", "pod", "p", *n)[1], "its Events")
             self.assertIn("Running", k("get", "pod", "p", "-o", "wide", *n)[1])
-            self.assertIn("default-scheduler", k("get", "events", "-o", "yaml", *n)[1])
+            eventually(lambda: "default-scheduler" in k("get", "events", "-o", "yaml", *n)[1], "the scheduler's Event")
             self.assertIn("Ready", k("get", "nodes")[1])
             k("describe", "node", self.lab.node())
             k("delete", "pod", "p", *n)
@@ -92,7 +92,8 @@ class Kubectl(LabTest):
         for kind in ("namespace", "configmap", "secret", "serviceaccount", "service", "endpoints", "endpointslice"):
             if (kind, version) == ("endpointslice", "1.20"):
                 continue  # it asks for discovery.k8s.io/v1beta1, which is gone since Kubernetes 1.25
-            self.assertIn("Name:", k("describe", kind, *(n if kind != "namespace" else ()))[1], kind)
+            # Endpoints and slices are made a moment after their Service.
+            eventually(lambda: "Name:" in k("describe", kind, *(n if kind != "namespace" else ()))[1], f"a {kind}")
         k("create", "configmap", "later", *n)
         k("delete", "configmap", "later", "--wait=false", *n)
         # 1.20 calls what is gone already an error.

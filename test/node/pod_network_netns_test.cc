@@ -18,6 +18,7 @@ namespace coracle {
 namespace {
 
 constexpr std::uint16_t kPort = 8080;
+constexpr int kPatience = 20'000;  // milliseconds, for what must come
 
 sockaddr_in socket_address(const std::string& ip, std::uint16_t port) {
   sockaddr_in address{};
@@ -50,7 +51,7 @@ std::string peer_seen(int from, int at, const std::string& ip) {
   }));
   pollfd waiting{listener, POLLIN, 0};
   std::string seen;
-  if (poll(&waiting, 1, 3000) == 1) {
+  if (poll(&waiting, 1, kPatience) == 1) {
     sockaddr_in peer{};
     socklen_t size = sizeof(peer);
     const int accepted = accept(listener, reinterpret_cast<sockaddr*>(&peer), &size);
@@ -61,7 +62,7 @@ std::string peer_seen(int from, int at, const std::string& ip) {
     pollfd connected{client, POLLOUT, 0};
     int error = -1;
     socklen_t length = sizeof(error);
-    if (poll(&connected, 1, 3000) != 1 ||
+    if (poll(&connected, 1, kPatience) != 1 ||
         getsockopt(client, SOL_SOCKET, SO_ERROR, &error, &length) != 0 || error != 0)
       seen += " but no answer";
     close(accepted);

@@ -60,7 +60,7 @@ class RegistryClient {
     return object ? object->json() : Json();
   }
   // Waits until the object is as wanted, looking at it after each change of its kind; false after
-  // 10 s.
+  // a minute.
   bool await(const Resource& resource, const ObjectKey& key,
              const std::function<bool(const Json&)>& wanted) {
     std::mutex mutex;
@@ -68,7 +68,7 @@ class RegistryClient {
     std::stop_source late;
     const std::jthread timer([&](const std::stop_token& done) {
       std::unique_lock lock(mutex);
-      (void)over.wait_for(lock, done, std::chrono::seconds(10), [] { return false; });
+      (void)over.wait_for(lock, done, std::chrono::seconds(60), [] { return false; });
       late.request_stop();
     });
     const auto list = client_->list(resource, {});

@@ -118,7 +118,8 @@ TEST_F(LinuxKernelTest, ErrorsCarryTheKernelsWords) {
 }
 
 TEST_F(LinuxKernelTest, SysctlsAreSetInTheirNamespaceOnlyAndPutBack) {
-  const std::string key = "net/ipv4/ip_forward";
+  // One that nothing else on the machine sets.
+  const std::string key = "net/ipv4/ip_nonlocal_bind";
   auto here = LinuxKernel::open();
   ASSERT_TRUE(here);
   const std::string machine = *(*here)->read_sysctl(key);

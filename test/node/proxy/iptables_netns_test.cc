@@ -36,7 +36,8 @@ TEST_P(IptablesKernel, PoliciesAndFirewallHold) {
   sync({local});
   EXPECT_EQ(tally("out", kNode, 30080, 2), (Tally{{"p0 " + kOutside, 2}}));  // keeps the source
   EXPECT_EQ(tally("out", kNode, 80, 2), (Tally{{"p0 " + kOutside, 2}}));
-  EXPECT_EQ(tally("p3", kNode, 80, 1), (Tally{{"timeout", 1}}));  // not in the source ranges
+  EXPECT_EQ(tally("p3", kNode, 80, 1, SOCK_STREAM, kShortPatience),
+            (Tally{{"timeout", 1}}));  // not in the source ranges
 }
 
 TEST_P(IptablesKernel, NoEndpointsIsRefusedAtOnce) {
@@ -70,7 +71,7 @@ TEST_P(IptablesKernel, AUdpFlowLeavesAnEndpointThatIsGone) {
   sync({port});
   in_namespace(ns("p3"), [&] {
     const int fd = ::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    const timeval limit{.tv_sec = 2, .tv_usec = 0};
+    const timeval limit{.tv_sec = kPatience.count(), .tv_usec = 0};
     ::setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
     sockaddr_in target = address(kVip, 80);
     EXPECT_EQ(::connect(fd, raw(target), sizeof target), 0);

@@ -30,7 +30,7 @@ inline Ip ip(const std::string& text) {
 }
 
 inline void run(const std::vector<std::string>& argv) {
-  const auto done = run_process(argv, "", 20s);
+  const auto done = run_process(argv, "", 60s);
   ASSERT_TRUE(done) << done.error().message;
   ASSERT_EQ(done->exit_code, 0) << ::testing::PrintToString(argv) << done->err;
 }
@@ -129,10 +129,14 @@ class EchoServer {
   std::jthread thread_;
 };
 
+// How long an answer may take where one is expected, and where none is.
+inline constexpr std::chrono::seconds kPatience{20}, kShortPatience{2};
+
 // What the server answers to one new connection from the calling thread's namespace, or the error.
-inline std::string ask(const std::string& to, Port port, int type = SOCK_STREAM) {
+inline std::string ask(const std::string& to, Port port, int type = SOCK_STREAM,
+                       std::chrono::seconds patience = kPatience) {
   const int fd = ::socket(AF_INET, type | SOCK_CLOEXEC, 0);
-  const timeval limit{.tv_sec = 2, .tv_usec = 0};
+  const timeval limit{.tv_sec = patience.count(), .tv_usec = 0};
   ::setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
   ::setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
   if (type == SOCK_DGRAM) {
@@ -209,7 +213,7 @@ class IptablesKernel : public ::testing::TestWithParam<IptablesVariant> {
   void TearDown() override {
     servers_.clear();
     for (const std::string& name : names())
-      (void)run_process({"/usr/sbin/ip", "netns", "del", ns(name)}, "", 20s);
+      (void)run_process({"/usr/sbin/ip", "netns", "del", ns(name)}, "", 60s);
   }
 
   static std::vector<std::string> names() { return {"node", "p0", "p1", "p2", "p3", "out"}; }
@@ -259,23 +263,26 @@ class IptablesKernel : public ::testing::TestWithParam<IptablesVariant> {
       const std::string program = "/usr/sbin/" + tool_->name() + "-save";
       std::vector<std::string> argv{program};
       if (counters) argv.emplace_back("-c");
-      out = run_process(argv, "", 20s).value().out;
+      out = run_process(argv, "", 60s).value().out;
     });
     // The header says when.
     std::string kept;
     for (std::size_t at = 0; at < out.size();) {
       const std::size_t end = std::min(out.find('\n', at), out.size());
-      if (out[at] != '#') kept += out.substr(at, end - at + 1);
+      // Those of a chain's policy come with its name.
+      const std::size_t last = out[at] == ':' && !counters ? std::min(out.find('[', at), end) : end;
+      if (out[at] != '#') kept += out.substr(at, last - at) + "\n";
       at = end + 1;
     }
     return kept;
   }
   // How often each answer came.
   std::map<std::string, int> tally(const std::string& from, const std::string& to, Port port,
-                                   int count, int type = SOCK_STREAM) {
+                                   int count, int type = SOCK_STREAM,
+                                   std::chrono::seconds patience = kPatience) {
     std::map<std::string, int> out;
     in_namespace(ns(from), [&] {
-      for (int i = 0; i < count; ++i) ++out[ask(to, port, type)];
+      for (int i = 0; i < count; ++i) ++out[ask(to, port, type, patience)];
     });
     return out;
   }

@@ -9,18 +9,20 @@ namespace {
 TEST_F(ProcessRuntimeTest, ExecHasTheContainersEnvironmentAndATimeout) {
   sandbox();
   ASSERT_TRUE(start({"sleep", "1000"}));
-  auto ran = runtime_->exec("pod-a", "", {"sh", "-c", "echo $GREETING; echo err >&2; exit 3"}, 10s);
+  auto ran =
+      runtime_->exec("pod-a", "", {"sh", "-c", "echo $GREETING; echo err >&2; exit 3"}, kPatience);
   ASSERT_TRUE(ran) << ran.error().message;
   EXPECT_EQ(ran->exit_code, 3);
   EXPECT_EQ(ran->output, "hello\nerr\n");
-  ran = runtime_->exec("pod-a", "c", {"sh", "-c", "head -c 100000 /dev/zero"}, 10s);
+  ran = runtime_->exec("pod-a", "c", {"sh", "-c", "head -c 100000 /dev/zero"}, kPatience);
   ASSERT_TRUE(ran);
   EXPECT_EQ(ran->output.size(), 10U * 1024);
-  ran = runtime_->exec("pod-a", "c", {"nothing-like-it"}, 10s);
+  ran = runtime_->exec("pod-a", "c", {"nothing-like-it"}, kPatience);
   ASSERT_TRUE(ran);
   EXPECT_EQ(ran->exit_code, 127);
-  EXPECT_EQ(runtime_->exec("pod-a", "c", {"sleep", "77777"}, 100ms).error().code, Code::Timeout);
-  EXPECT_EQ(processes_of(std::string("sleep\0", 6) + "77777"), std::set<pid_t>());
+  EXPECT_EQ(runtime_->exec("pod-a", "c", {"sleep", own_seconds(1)}, 100ms).error().code,
+            Code::Timeout);
+  EXPECT_TRUE(await_no_process(own_seconds(1)));
   EXPECT_EQ(runtime_->exec("pod-a", "other", {"true"}, 1s).error().code, Code::NotFound);
   EXPECT_EQ(runtime_->exec("pod-z", "c", {"true"}, 1s).error().code, Code::NotFound);
 }
@@ -29,7 +31,7 @@ TEST_F(ProcessRuntimeTest, ExecEndsWithItsCommand) {
   sandbox();
   ASSERT_TRUE(start({"sleep", "1000"}));
   const auto ran =
-      runtime_->exec("pod-a", "c", {"sh", "-c", "echo done; sleep 76543 & exit 5"}, 10s);
+      runtime_->exec("pod-a", "c", {"sh", "-c", "echo done; sleep 1000 & exit 5"}, kPatience);
   ASSERT_TRUE(ran) << ran.error().message;
   EXPECT_EQ(ran->exit_code, 5);
   EXPECT_EQ(ran->output, "done\n");
@@ -39,15 +41,13 @@ TEST_F(ProcessRuntimeTest, ATimeoutEndsWhatTheCommandStarted) {
   sandbox();
   ASSERT_TRUE(start({"sleep", "1000"}));
   EXPECT_EQ(
-      runtime_->exec("pod-a", "c", {"sh", "-c", "sleep 76544 & sleep 76545"}, 300ms).error().code,
+      runtime_
+          ->exec("pod-a", "c",
+                 {"sh", "-c", "sleep " + own_seconds(1) + " & sleep " + own_seconds(2)}, 300ms)
+          .error()
+          .code,
       Code::Timeout);
-  for (const char* seconds : {"76544", "76545"}) {
-    const auto deadline = std::chrono::steady_clock::now() + 10s;
-    const std::string line = std::string("sleep\0", 6) + seconds;
-    while (!processes_of(line).empty() && std::chrono::steady_clock::now() < deadline)
-      usleep(1'000);
-    EXPECT_EQ(processes_of(line), std::set<pid_t>());
-  }
+  for (const int number : {1, 2}) EXPECT_TRUE(await_no_process(own_seconds(number)));
 }
 
 // `coracle lab exec --pod` in a process of its own.
@@ -128,12 +128,12 @@ TEST_F(PodExecTest, ACommandKilledByASignalIsToldAsShellsDo) {
 }
 
 TEST_F(PodExecTest, TheCommandEndsWithItsCaller) {
-  run({"sh", "-c", "echo ready; exec sleep 76546"});
+  run({"sh", "-c", "echo ready; exec sleep " + own_seconds(1)});
   EXPECT_EQ(read_line(), "ready");
   ASSERT_EQ(kill(pid_, SIGKILL), 0);
   EXPECT_EQ(exit_code(), -SIGKILL);
   EXPECT_EQ(read_line(), "") << "its output ends with it";
-  EXPECT_EQ(processes_of(std::string("sleep\0", 6) + "76546"), std::set<pid_t>());
+  EXPECT_TRUE(await_no_process(own_seconds(1)));
 }
 
 TEST_F(PodExecTest, APodThatDoesNotRunIsNotFound) {

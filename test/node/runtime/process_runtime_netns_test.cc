@@ -138,20 +138,25 @@ TEST_F(ProcessRuntimeTest, PodsOutliveAKilledAgent) {
 }
 
 TEST_F(ProcessRuntimeTest, RemovalLeavesNothing) {
-  const auto mounts = [] { return slurp("/proc/self/mountinfo"); };
+  // Others mount and unmount on this machine, too.
+  const auto mounts = [this] {
+    std::istringstream lines(slurp("/proc/self/mountinfo"));
+    std::string out;
+    for (std::string line; std::getline(lines, line);)
+      if (line.find(dir_) != std::string::npos) out += line + "\n";
+    return out;
+  };
   const std::string before = mounts();
   sandbox();
-  // Seconds that no other process of the machine sleeps.
-  const std::string mark = std::to_string(1'000'000 + getpid());
-  ASSERT_TRUE(
-      shell("sleep 1" + mark + " & sleep 2" + mark + " & setsid sleep 3" + mark + " & wait"));
+  ASSERT_TRUE(shell("sleep " + own_seconds(1) + " & sleep " + own_seconds(2) + " & setsid sleep " +
+                    own_seconds(3) + " & wait"));
   ASSERT_FALSE(processes_of(dir_).empty());
   const auto netns = runtime_->network_namespace("pod-a");
   ASSERT_TRUE(netns);
   ASSERT_TRUE(runtime_->remove_sandbox("pod-a"));
   EXPECT_EQ(processes_of(dir_), std::set<pid_t>());
-  for (const char* digit : {"1", "2", "3"})
-    EXPECT_EQ(processes_of(digit + mark), std::set<pid_t>()) << digit;
+  for (const int number : {1, 2, 3})
+    EXPECT_EQ(processes_of(own_seconds(number)), std::set<pid_t>()) << number;
   EXPECT_FALSE(std::filesystem::exists(dir_ + "/pods/pod-a"));
   EXPECT_EQ(mounts(), before);
   EXPECT_EQ(runtime_->state("pod-a").error().code, Code::NotFound);
@@ -172,29 +177,32 @@ TEST_F(ProcessRuntimeTest, EchoAnswersOnItsPorts) {
   spec.env = {{"PATH", "/usr/bin:/bin"}, {"POD_NAME", "web"}};
   ASSERT_TRUE(runtime_->start_container("pod-a", spec));
   const std::string script =
-      "import socket,sys\n"
+      "import socket,time\n"
       "import fcntl,struct\n"
       "s=socket.socket(); fcntl.ioctl(s,0x8914,struct.pack('16sH14x',b'lo',1)); s.close()\n"  // lo
                                                                                               // up
-      "for attempt in range(200):\n"
-      "  try: s=socket.create_connection(('127.0.0.1',5001),5); break\n"
-      "  except ConnectionRefusedError: pass\n"
+      "deadline=time.monotonic()+60\n"
+      "while True:\n"
+      "  try: s=socket.create_connection(('127.0.0.1',5001),30); break\n"
+      "  except ConnectionRefusedError:\n"
+      "    if time.monotonic()>deadline: raise\n"
+      "    time.sleep(0.01)\n"
       "s.sendall(b'GET /hostname HTTP/1.0\\r\\n\\r\\n'); d=b''\n"
       "while True:\n"
       "  x=s.recv(999)\n"
       "  if not x: break\n"
       "  d+=x\n"
       "print(d.decode().split('\\r\\n\\r\\n')[1].strip())\n"
-      "s=socket.create_connection(('127.0.0.1',5000),5); s.sendall(b'plain'); "
+      "s=socket.create_connection(('127.0.0.1',5000),30); s.sendall(b'plain'); "
       "print(s.recv(99).decode())\n"
-      "u=socket.socket(type=socket.SOCK_DGRAM); u.settimeout(5); u.connect(('127.0.0.1',5000)); "
+      "u=socket.socket(type=socket.SOCK_DGRAM); u.settimeout(30); u.connect(('127.0.0.1',5000)); "
       "u.send(b'packet'); print(u.recv(99).decode())\n";
   // In the Pod's network namespace, with the host's rights, as loopback is down there.
   const auto netns = runtime_->network_namespace("pod-a");
   ASSERT_TRUE(netns);
   const std::string file = dir_ + "/script.py";
   std::ofstream(file) << script;
-  const std::string command = "timeout 20 nsenter --net=/proc/" + std::to_string(getpid()) +
+  const std::string command = "timeout 150 nsenter --net=/proc/" + std::to_string(getpid()) +
                               "/fd/" + std::to_string(netns->fd()) + " python3 " + file + " 2>&1";
   FILE* pipe = popen(command.c_str(), "r");
   ASSERT_NE(pipe, nullptr);

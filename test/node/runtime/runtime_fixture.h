@@ -20,10 +20,14 @@
 #include <sstream>
 
 #include "runtime/runtime.h"
+#include "support/eventually.h"
 
 namespace coracle {
 
 using namespace std::chrono_literals;
+
+// For what must come, on a machine that is busy with other things.
+inline constexpr auto kPatience = 60s;
 
 inline std::string slurp(const std::filesystem::path& path) {
   const std::ifstream file(path);
@@ -43,6 +47,15 @@ inline std::set<pid_t> processes_of(const std::string& text) {
       out.insert(static_cast<pid_t>(std::stol(name)));
   }
   return out;
+}
+
+// Text for `sleep` by which its process is found, and no other test program's that runs beside us.
+inline std::string own_seconds(int number) {
+  return std::to_string(number) + std::to_string(1'000'000 + getpid());
+}
+// A process that was killed may be found until the kernel has taken it apart.
+inline bool await_no_process(const std::string& text) {
+  return test::eventually([&] { return processes_of(text).empty(); });
 }
 
 // What the function returns when run in a child process, whose mounts and signals are its own.
@@ -121,7 +134,7 @@ class ProcessRuntimeTest : public ::testing::Test {
   }
   // Once the container has ended; the event is awaited, not the time.
   ContainerState ended(const std::string& uid = "pod-a", const std::string& name = "c") {
-    const auto deadline = std::chrono::steady_clock::now() + 20s;
+    const auto deadline = std::chrono::steady_clock::now() + kPatience;
     for (;;) {
       const auto state = runtime_->state(uid);
       if (state)
@@ -134,7 +147,7 @@ class ProcessRuntimeTest : public ::testing::Test {
     return {};
   }
   std::string output(const std::string& script) {
-    const auto ran = runtime_->exec("pod-a", "c", {"sh", "-c", script}, 20s);
+    const auto ran = runtime_->exec("pod-a", "c", {"sh", "-c", script}, kPatience);
     EXPECT_TRUE(ran) << ran.error().message;
     return ran ? ran->output : "";
   }
@@ -154,7 +167,7 @@ class ProcessRuntimeTest : public ::testing::Test {
     ASSERT_EQ(all.size(), 1U);
     ASSERT_EQ(kill(*all.begin(), SIGKILL), 0);
     pollfd wait = {pidfd, POLLIN, 0};
-    EXPECT_EQ(poll(&wait, 1, 10'000), 1) << "its container lives on";
+    EXPECT_EQ(poll(&wait, 1, 60'000), 1) << "its container lives on";
     if (wait.revents == 0) (void)kill(process, SIGKILL);
     close(pidfd);
   }
