@@ -1,10 +1,10 @@
 #include "pki.h"
 
+#include <coracle/log.h>
 #include <fcntl.h>
 #include <openssl/rand.h>
 #include <openssl/x509_vfy.h>
 #include <openssl/x509v3.h>
-#include <spdlog/spdlog.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -90,7 +90,9 @@ Result<Pair> open_signed(const std::string& path, const CertificateRequest& requ
   if (exists(path + ".crt")) {
     auto pair = read_pair(path);
     if (pair && usable(*pair, request, authority)) return pair;
-    spdlog::info("renewing {}.crt{}", path, pair ? "" : ": " + pair.error().message);
+    log::info(
+        "pki", "renewing a certificate",
+        {{"file", path + ".crt"}, {"why", pair ? "it fits no longer" : pair.error().message}});
   }
   return make_pair(path, request, &authority);
 }

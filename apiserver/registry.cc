@@ -1,6 +1,6 @@
 #include "registry.h"
 
-#include <spdlog/spdlog.h>
+#include <coracle/log.h>
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
@@ -56,8 +56,8 @@ Result<void> RegistryImpl::rebuild_allocations() {
       // The object stays served: refusing to start would take the whole cluster down for one
       // Service.
       if (!allocation)
-        spdlog::warn("{}: its addresses could not be taken back: {}", entry->key,
-                     allocation.error().message);
+        log::warn("registry", "its addresses could not be taken back",
+                  {{"key", entry->key}, {"error", allocation.error().message}});
       else if (allocation->commit)
         allocation->commit();
     }

@@ -1,6 +1,6 @@
 #include "controller.h"
 
-#include <spdlog/spdlog.h>
+#include <coracle/log.h>
 
 namespace coracle {
 
@@ -42,7 +42,8 @@ void Controller::reconcile(const ObjectKey& key) {
   if (!done) {
     const Error& error = done.error();
     if (!is_conflict(error) && !is_not_found(error))
-      spdlog::warn("{} {}: {}", name_, key.to_string(), error.message);
+      log::warn(name_, "reconciling failed, trying again",
+                {{"key", key.to_string()}, {"error", error.message}});
     queue_.add_rate_limited(key);
     return;
   }

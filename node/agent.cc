@@ -2,10 +2,10 @@
 #include <arpa/inet.h>
 #include <coracle/agent.h>
 #include <coracle/events.h>
+#include <coracle/log.h>
 #include <ifaddrs.h>
 #include <net/if.h>
 #include <netinet/in.h>
-#include <spdlog/spdlog.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -123,10 +123,10 @@ class NodeAgent final : public Agent {
 
   Result<void> ensure_network(const Cidr& cidr) {
     if (network_ && cidr != pod_cidr_ && !std::exchange(warned_, true))
-      spdlog::warn(
-          "the node's Pod CIDR is {} now, but its Pods have addresses of {}: remove them "
-          "and restart the agent",
-          cidr.to_string(), pod_cidr_.to_string());
+      log::warn("agent",
+                "the node's Pod CIDR has changed, but its Pods have addresses of the old one: "
+                "remove them and restart the agent",
+                {{"cidr", cidr.to_string()}, {"old", pod_cidr_.to_string()}});
     if (network_) return network_->ensure();
     network_ = TRY(PodNetwork::create({.data_dir = options_.data_dir,
                                        .pod_cidr = cidr,

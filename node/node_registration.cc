@@ -42,8 +42,8 @@ NodeRegistration::NodeRegistration(Client& client, const Clock& clock, NodeFacts
       facts_(std::move(facts)),
       informer_(client, resources::kNodes, {.field_selector = "metadata.name=" + facts_.name}),
       condition_{false, "NetworkNotReady", "the node agent is starting", ""},
-      node_loop_("node status", clock, kNodeLoop, [this](bool) { return sync_node(); }),
-      lease_loop_("node lease", clock, kLeaseLoop, [this](bool) { return renew_lease(); }) {
+      node_loop_("node-status", clock, kNodeLoop, [this](bool) { return sync_node(); }),
+      lease_loop_("node-lease", clock, kLeaseLoop, [this](bool) { return renew_lease(); }) {
   informer_.on_change([this, on_change = std::move(on_change)](const ObjectKey&) {
     node_loop_.mark_dirty();
     on_change();

@@ -1,6 +1,6 @@
 #include "sync_loop.h"
 
-#include <spdlog/spdlog.h>
+#include <coracle/log.h>
 
 #include <algorithm>
 #include <utility>
@@ -105,7 +105,7 @@ void SyncLoop::loop(const std::stop_token& stop) {
       MutexLock lock(mutex_);
       damaged_ = damaged;
       next_probe_ = clock_.steady_now() + options_.probe_interval;
-      if (damaged) spdlog::warn("{}: what was applied is gone: applying it again", name_);
+      if (damaged) log::warn(name_, "what was applied is gone, applying it again");
     }
   }
 }
@@ -128,7 +128,7 @@ void SyncLoop::record(const Result<void>& done, std::uint64_t began) {
   const Time now = clock_.steady_now();
   next_probe_ = now + options_.probe_interval;
   if (done) {
-    if (failures_ > 0) spdlog::info("{}: works again after {} failures", name_, failures_);
+    if (failures_ > 0) log::info(name_, "it works again", {{"failures", failures_}});
     failures_ = 0;
     last_error_.clear();
     done_ = began;
@@ -144,7 +144,7 @@ void SyncLoop::record(const Result<void>& done, std::uint64_t began) {
   not_before_ = std::max(not_before_, now + delay);
   if (done.error().message == last_error_) return;  // said already
   last_error_ = done.error().message;
-  spdlog::warn("{}: {} (trying again until it works)", name_, last_error_);
+  log::warn(name_, "it failed, trying again until it works", {{"error", last_error_}});
 }
 
 }  // namespace coracle

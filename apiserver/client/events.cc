@@ -1,5 +1,5 @@
 #include <coracle/events.h>
-#include <spdlog/spdlog.h>
+#include <coracle/log.h>
 
 #include <algorithm>
 #include <chrono>
@@ -67,7 +67,7 @@ class EventRecorder::Impl {
               const std::string& message) {
     const std::lock_guard lock(mutex_);
     if (waiting_.size() >= kMaxWaiting) {
-      spdlog::debug("event {} of {}: too many wait, dropped", reason, about.name);
+      log::debug("events", "too many wait, dropped", {{"reason", reason}, {"about", about.name}});
       return;
     }
     waiting_.push_back({about, type, reason, message, clock_.now()});
@@ -103,18 +103,23 @@ class EventRecorder::Impl {
     changed_.notify_all();
   }
 
+  static void debug(const Occurrence& o, const Error& error) {
+    log::debug("events", "an Event was not written",
+               {{"reason", o.reason}, {"about", o.about.name}, {"error", error.message}});
+  }
+
   void write(const Occurrence& o) {
     const Identity id = identity(o);
     if (const auto it = written_.find(id); it != written_.end()) {
       const auto counted = count_up(it->second, o);
       if (counted) return;
-      spdlog::debug("event {} of {}: {}", o.reason, o.about.name, counted.error().message);
+      debug(o, counted.error());
       if (!is_not_found(counted.error())) return;  // the next repeat brings the count
       written_.erase(it);                          // it has expired or was deleted
     }
     const auto created = client_.create(resources::kEvents, event_object(o));
     if (!created) {
-      spdlog::debug("event {} of {}: {}", o.reason, o.about.name, created.error().message);
+      debug(o, created.error());
       return;
     }
     if (written_.size() >= kMaxRemembered) written_.clear();

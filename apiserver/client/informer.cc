@@ -1,6 +1,6 @@
 #include <coracle/informer.h>
+#include <coracle/log.h>
 #include <coracle/mutex.h>
-#include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <condition_variable>
@@ -115,7 +115,8 @@ class InformerCore::Impl {
         continue;
       }
       if (stop.stop_requested()) return;
-      spdlog::debug("informer {}: {}", resource_.plural, done.error().message);
+      log::debug("informer", "watching was interrupted, going on",
+                 {{"kind", resource_.plural}, {"error", done.error().message}});
       // Anything else (Expired, a revision that the server does not know since it lost its data):
       // start over.
       if (!is_passing(done.error())) listed = false;
@@ -189,8 +190,10 @@ class InformerCore::Impl {
     const ObjectKey key = object.key();
     auto decoded = decode_(object);
     if (!decoded) {
-      spdlog::warn("informer {}: {} is not usable: {}", resource_.plural, key.to_string(),
-                   decoded.error().message);
+      log::warn("informer", "an object is not usable, ignoring it",
+                {{"kind", resource_.plural},
+                 {"key", key.to_string()},
+                 {"error", decoded.error().message}});
       erase(key);
       return;
     }

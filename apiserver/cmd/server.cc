@@ -6,9 +6,9 @@
 #include <apiserver/resources/resources.h>
 #include <coracle/controllers.h>
 #include <coracle/events.h>
+#include <coracle/log.h>
 #include <coracle/stores.h>
 #include <malloc.h>
-#include <spdlog/spdlog.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -104,7 +104,7 @@ Result<void> make_data_dir(const std::string& path) {
 class StoreNotices {
  public:
   void note(const StoreNotice& notice) {
-    spdlog::error("store: {}", notice.message);
+    log::error("store", notice.message);
     const std::lock_guard lock(mutex_);
     if (events_ == nullptr) {
       early_.push_back(notice);
@@ -197,16 +197,18 @@ Result<void> serve(const ServerFlags& flags, const Settings& settings, const sig
                                .version = "v" CORACLE_VERSION}));
   }
   server->set_ready(true);
-  spdlog::info("serving the API on port {}, kubeconfig {}", server->port(),
-               server->kubeconfig_path());
+  log::info("server", "serving the API",
+            {{"port", server->port()}, {"kubeconfig", server->kubeconfig_path()}});
   if (agent && !agent->wait_ready(clock.steady_now() + std::chrono::seconds(30)))
-    spdlog::warn("node {} is not ready after 30 s, going on", settings.node_name);
+    log::warn("server", "the node is not ready after 30 s, going on",
+              {{"node", settings.node_name}});
   notify("READY=1");
   (void)malloc_trim(0);  // what only the start needed
   int signal = 0;
   sigwait(&signals, &signal);
   notify("STOPPING=1");
-  spdlog::info("{}: stopping; Pods and rules stay up", signal == SIGINT ? "SIGINT" : "SIGTERM");
+  log::info("server", "stopping; Pods and rules stay up",
+            {{"signal", signal == SIGINT ? "SIGINT" : "SIGTERM"}});
   if (agent) agent->stop();
   controllers->stop();
   server->stop();

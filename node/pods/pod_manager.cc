@@ -1,7 +1,7 @@
 #include "pods/pod_manager.h"
 
 #include <coracle/informer.h>
-#include <spdlog/spdlog.h>
+#include <coracle/log.h>
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
@@ -125,7 +125,8 @@ class PodManager::Impl {
     for (;;) {
       const auto done = take_over();
       if (done) break;
-      spdlog::warn("adopting Pods: {}, retrying in {} ms", done.error().message, delay.count());
+      log::warn("pods", "adopting what runs failed, trying again",
+                {{"error", done.error().message}, {"milliseconds", delay.count()}});
       MutexLock lock(mutex_);
       changed_.wait_until(mutex_, std::chrono::steady_clock::now() + delay);
       if (stop.stop_requested()) return;
@@ -183,8 +184,8 @@ class PodManager::Impl {
   std::optional<Time> forget(const std::string& uid) {
     prober_.remove(uid);
     if (const auto gone = worker_.remove(uid); !gone) {
-      spdlog::warn("removing pod {}: {}, retrying in {} s", uid, gone.error().message,
-                   kRetry.count());
+      log::warn("pods", "removing a Pod failed, trying again",
+                {{"uid", uid}, {"error", gone.error().message}, {"seconds", kRetry.count()}});
       return clock_.steady_now() + kRetry;
     }
     const MutexLock lock(mutex_);
@@ -272,8 +273,10 @@ class PodManager::Impl {
       return std::nullopt;
     const auto written = worker_.write_status(view);
     if (!written) {
-      spdlog::warn("pod {}/{}: writing its status: {}, retrying in {} s", pod.pod.meta.ns,
-                   pod.pod.meta.name, written.error().message, kRetry.count());
+      log::warn("pods", "writing a Pod's status failed, trying again",
+                {{"pod", pod.pod.meta.key().to_string()},
+                 {"error", written.error().message},
+                 {"seconds", kRetry.count()}});
       return clock_.steady_now() + kRetry;
     }
     entry.latest = *written;

@@ -1,7 +1,8 @@
 #include "pods/pod_worker.h"
 
+#include <coracle/log.h>
 #include <coracle/metrics.h>
-#include <spdlog/spdlog.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <csignal>
@@ -76,8 +77,10 @@ bool PodWorker::apply(const PodView& view, PodMemory& memory, const PodAction& a
   const auto delay = doubled(1s, memory.failures, kLongestRetry);
   ++memory.failures;
   memory.retry_at = clock_.steady_now() + delay;
-  spdlog::warn("pod {}/{}: {}, retrying in {} s", view.pod.pod.meta.ns, view.pod.pod.meta.name,
-               done.error().message, delay.count());
+  log::warn("pods", "a step failed, trying again",
+            {{"pod", view.pod.pod.meta.key().to_string()},
+             {"error", done.error().message},
+             {"seconds", delay.count()}});
   return false;
 }
 
@@ -268,8 +271,11 @@ Result<void> PodWorker::run(const PodView& view, PodMemory& memory, const StopCo
   // SIGKILL follows in any case.
   if (const auto sent = runtime_.signal_container(view.pod.pod.meta.uid, action.container, SIGTERM);
       !sent)
-    spdlog::warn("pod {}: stopping {}: {}, killing it in {} s", view.pod.pod.meta.uid,
-                 action.container, sent.error().message, action.grace.count());
+    log::warn("pods", "stopping a container failed, killing it when its time is over",
+              {{"pod", view.pod.pod.meta.key().to_string()},
+               {"container", action.container},
+               {"error", sent.error().message},
+               {"seconds", action.grace.count()}});
   return {};
 }
 

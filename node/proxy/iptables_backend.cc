@@ -1,6 +1,7 @@
 #include "proxy/iptables_backend.h"
 
-#include <spdlog/spdlog.h>
+#include <coracle/log.h>
+#include <coracle/metrics.h>
 
 #include <algorithm>
 #include <array>
@@ -81,7 +82,9 @@ void IptablesBackend::forget_udp_flows(const ServiceTable& table) {
   const StaleUdpFlows stale(last_table_, table);
   if (stale.empty()) return;
   const auto removed = remove_udp_flows([&](const UdpFlow& flow) { return stale.contains(flow); });
-  if (!removed) spdlog::warn("service rules: {}", removed.error().message);
+  if (!removed)
+    log::warn("proxy", "UDP flows to endpoints that are gone stay until they end",
+              {{"error", removed.error().message}});
 }
 
 // A Service's own chains in one transaction each, the shared chains last: no packet meets a
