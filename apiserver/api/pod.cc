@@ -53,6 +53,9 @@ Probe decode_probe(const Json& container, const char* name) {
   out.period_seconds = json_int(*json, {"periodSeconds"}, 10);
   out.success_threshold = json_int(*json, {"successThreshold"}, 1);
   out.failure_threshold = json_int(*json, {"failureThreshold"}, 3);
+  constexpr const char* kGrace = "terminationGracePeriodSeconds";
+  if (json_find(*json, {kGrace}) != nullptr)
+    out.termination_grace_period_seconds = json_int(*json, {kGrace});
   return out;
 }
 
@@ -62,6 +65,9 @@ Container decode_container(const Json& json) {
   out.image = json_string(json, {"image"});
   out.working_dir = json_string(json, {"workingDir"});
   out.image_pull_policy = json_string(json, {"imagePullPolicy"});
+  out.termination_message_path =
+      string_or(json, {"terminationMessagePath"}, "/dev/termination-log");
+  out.termination_message_policy = string_or(json, {"terminationMessagePolicy"}, "File");
   out.command = json_string_list(json, {"command"});
   out.args = json_string_list(json, {"args"});
   for (const Json* e : items(json, {"env"}))

@@ -33,6 +33,43 @@ void check_ports(const Json& container, const std::string& path, FieldErrors& er
   }
 }
 
+// What a variable may be told of its Pod.
+void check_field_ref(const Json& reference, const std::string& path, FieldErrors& errors) {
+  const std::string field = text_in(reference, "fieldPath");
+  if (field.empty()) return errors.required(path);
+  for (const char* list : {"metadata.labels['", "metadata.annotations['"}) {
+    const std::string prefix = list;
+    if (!field.starts_with(prefix) || !field.ends_with("']")) continue;
+    const std::string key = field.substr(prefix.size(), field.size() - prefix.size() - 2);
+    if (const std::string problem = qualified_name_problem(key); !problem.empty())
+      errors.invalid(path, field, problem);
+    return;
+  }
+  static const std::set<std::string> kFields{"metadata.name",
+                                             "metadata.namespace",
+                                             "metadata.uid",
+                                             "spec.nodeName",
+                                             "spec.serviceAccountName",
+                                             "status.hostIP",
+                                             "status.hostIPs",
+                                             "status.podIP",
+                                             "status.podIPs"};
+  if (kFields.count(field) == 0)
+    errors.invalid(path, field, "error converting fieldPath: field label not supported: " + field);
+}
+
+void check_source(const Json& from, const std::string& path, FieldErrors& errors) {
+  if (has(from, "fieldRef"))
+    check_field_ref(from.at("fieldRef"), path + ".fieldRef.fieldPath", errors);
+  if (!has(from, "resourceFieldRef")) return;
+  const std::string field = path + ".resourceFieldRef.resource";
+  if (unset(from.at("resourceFieldRef"), "resource")) return errors.required(field);
+  check_one_of(from.at("resourceFieldRef"), "resource", field,
+               {"limits.cpu", "limits.ephemeral-storage", "limits.memory", "requests.cpu",
+                "requests.ephemeral-storage", "requests.memory"},
+               errors);
+}
+
 void check_env(const Json& container, const std::string& path, FieldErrors& errors) {
   const Json& env = array_in(container, "env");
   for (std::size_t i = 0; i < env.size(); ++i) {
@@ -55,6 +92,7 @@ void check_env(const Json& container, const std::string& path, FieldErrors& erro
       errors.invalid(field + ".valueFrom", "",
                      "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef` or "
                      "`secretKeyRef`");
+    check_source(from, field + ".valueFrom", errors);
   }
 }
 
@@ -94,8 +132,16 @@ void check_probe(const Json& container, const char* key, const std::string& cont
     if (number_in(probe, field) < 0)
       errors.invalid(path + "." + field, probe.at(field), "must be greater than or equal to 0");
   const std::int64_t successes = number_in(probe, "successThreshold", 1);
-  if (std::string(key) != "readinessProbe" && successes != 1)
+  const bool restarts = std::string(key) != "readinessProbe";
+  if (restarts && successes != 1)
     errors.invalid(path + ".successThreshold", successes, "must be 1");
+  if (!has(probe, "terminationGracePeriodSeconds")) return;
+  const std::string grace = path + ".terminationGracePeriodSeconds";
+  if (!restarts)
+    errors.invalid(grace, probe.at("terminationGracePeriodSeconds"),
+                   "must not be set for readinessProbes");
+  else if (number_in(probe, "terminationGracePeriodSeconds") <= 0)
+    errors.invalid(grace, probe.at("terminationGracePeriodSeconds"), "must be greater than 0");
 }
 
 bool is_quantity(const Json& value) {

@@ -6,6 +6,7 @@
 #include <curl/curl.h>
 
 #include <algorithm>
+#include <cctype>
 #include <cstring>
 #include <mutex>
 
@@ -60,8 +61,11 @@ std::string curl_error(CURLcode code, CURL* easy, const char* text) {
     return "context deadline exceeded (Client.Timeout exceeded while awaiting headers)";
   long error = 0;
   curl_easy_getinfo(easy, CURLINFO_OS_ERRNO, &error);
-  if (code == CURLE_COULDNT_CONNECT && error != 0)
-    return std::string("connect: ") + std::strerror(static_cast<int>(error));
+  if (code == CURLE_COULDNT_CONNECT && error != 0) {
+    std::string why = std::strerror(static_cast<int>(error));
+    why.front() = static_cast<char>(std::tolower(why.front()));  // as Go has it
+    return "connect: " + why;
+  }
   return text[0] != '\0' ? text : curl_easy_strerror(code);
 }
 
@@ -202,8 +206,10 @@ class NetProbes::Impl {
     long status = 0;
     curl_easy_getinfo(run.easy, CURLINFO_RESPONSE_CODE, &status);
     const bool cut_by_us = code == CURLE_WRITE_ERROR && run.body > kMostBody;
-    if (code != CURLE_OK && !cut_by_us)
-      return {false, "Get \"" + run.url + "\": " + curl_error(code, run.easy, run.error)};
+    if (code != CURLE_OK && !cut_by_us) {
+      const std::string dial = code == CURLE_COULDNT_CONNECT ? "dial tcp " + address + ": " : "";
+      return {false, "Get \"" + run.url + "\": " + dial + curl_error(code, run.easy, run.error)};
+    }
     if (status >= 200 && status < 400) return {true, ""};
     return {false, "HTTP probe failed with statuscode: " + std::to_string(status)};
   }

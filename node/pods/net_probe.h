@@ -15,7 +15,8 @@ namespace coracle::pods {
 
 struct ProbeResult {
   bool success = false;
-  std::string message;  // why not
+  std::string message;   // why not
+  bool unknown = false;  // it could not be carried out, and tells nothing of the container
 };
 
 class NetProbes {

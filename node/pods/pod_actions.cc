@@ -164,19 +164,31 @@ class Planner {
 
   void check_health(const PodContainer& container, const ContainerState& state) {
     const ContainerMemory* memory = view_.memory.find(state.name);
-    const bool ending = memory && memory->kill && memory->kill->container_id == state.id;
+    if (memory && memory->kill && memory->kill->container_id == state.id) {
+      (void)stop(state, memory->kill->grace, "");
+      return;
+    }
     const ProbeOutcome probes = view_.probes_of(state);
-    const std::string name = "Container " + state.name;
-    std::string why;
-    if (probes.startup == Verdict::Failure) why = name + " failed startup probe, will be restarted";
-    if (probes.liveness == Verdict::Failure)
-      why = name + " failed liveness probe, will be restarted";
-    if (state.image != container.spec.image && pod_.restart_policy != "Never")
-      why = name + " definition changed, will be restarted";
-    if (ending || !why.empty()) (void)stop(state, grace(), why);
+    const bool comes_back = pod_.restart_policy != "Never" || container.role == Role::Sidecar;
+    const auto restart = [&](const std::string& why, std::chrono::seconds time) {
+      (void)stop(state, time,
+                 "Container " + state.name + " " + why + (comes_back ? ", will be restarted" : ""));
+    };
+    if (state.image != container.spec.image && comes_back) {
+      restart("definition changed", grace());
+    } else if (probes.liveness == Verdict::Failure) {
+      restart("failed liveness probe", grace_after(container.spec.liveness));
+    } else if (probes.startup == Verdict::Failure) {
+      restart("failed startup probe", grace_after(container.spec.startup));
+    }
   }
   std::chrono::seconds grace() const {
     return std::chrono::seconds(pod_.termination_grace_period_seconds);
+  }
+
+  std::chrono::seconds grace_after(const Probe& probe) const {
+    const auto own = probe.termination_grace_period_seconds;
+    return own ? std::chrono::seconds(*own) : grace();
   }
 
   const PodView& view_;

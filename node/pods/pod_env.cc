@@ -54,7 +54,7 @@ bool is_env_name(const std::string& name) {
 class EnvBuilder {
  public:
   EnvBuilder(const NodePod& pod, const PodContainer& container, const EnvSources& sources)
-      : pod_(pod), document_(pod.document(container)), sources_(sources) {}
+      : pod_(pod), container_(container), document_(pod.document(container)), sources_(sources) {}
 
   Result<Env> build(bool echo) {
     // Lowest first: upstream gives Services' variables only where nothing else sets the name, but
@@ -136,6 +136,8 @@ class EnvBuilder {
     using Found = std::optional<std::string>;
     if (const std::string path = json_string(from, {"fieldRef", "fieldPath"}); !path.empty())
       return Found(TRY(field_value(pod_, sources_.fields, path)));
+    if (const Json* resource = json_find(from, {"resourceFieldRef"}); resource != nullptr)
+      return Found(TRY(resource_value(pod_, container_, *resource, TRY(sources_.allocatable()))));
     for (const auto& [member, resource] : kReferences) {
       const Json* reference = json_find(from, {member[1]});
       if (reference == nullptr || !reference->is_object()) continue;
@@ -161,6 +163,7 @@ class EnvBuilder {
       {{"secretRef", "secretKeyRef"}, &resources::kSecrets}};
 
   const NodePod& pod_;
+  const PodContainer& container_;
   const Json& document_;
   const EnvSources& sources_;
   Variables known_, set_;
@@ -230,6 +233,9 @@ Result<ContainerSpec> compute_container(const NodePod& pod, const PodContainer& 
   out.name = container.spec.name;
   out.image = container.spec.image;
   out.working_dir = container.spec.working_dir;
+  out.oom_score_adj = oom_score_adj(pod, container, sources.memory);
+  out.termination_message_path = container.spec.termination_message_path;
+  out.message_from_log = container.spec.termination_message_policy == "FallbackToLogsOnError";
   out.env = TRY(compute_env(pod, container, sources));
   const Variables variables(out.env.begin(), out.env.end());
   for (const std::string& word : container.spec.command)

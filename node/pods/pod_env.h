@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "pods/node_pod.h"
+#include "pods/resource_value.h"
 #include "runtime/runtime.h"
 
 namespace coracle::pods {
@@ -38,6 +39,8 @@ struct EnvSources {
   std::map<std::string, std::string> services;
   // Fetches a ConfigMap or Secret of the Pod's namespace.
   std::function<Result<Object>(const Resource& resource, const std::string& name)> fetch;
+  std::function<Result<Allocatable>()> allocatable;  // the node's
+  std::int64_t memory = 0;                           // the node's, in bytes
 };
 // BadRequest or the fetch's error, naming what is missing, when the container cannot be made.
 Result<Env> compute_env(const NodePod& pod, const PodContainer& container,

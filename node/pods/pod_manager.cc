@@ -49,8 +49,8 @@ class PodManager::Impl {
             clock,
             [this](const std::string& uid, const ProbeTarget& target) { return exec(uid, target); },
             {[this](const std::string& uid) { queue_.mark(uid); },
-             [this](const std::string& uid, const ProbeTarget& target, const std::string& message) {
-               probe_failed(uid, target, message);
+             [this](const std::string& uid, const ProbeTarget& target, const ProbeResult& result) {
+               probe_failed(uid, target, result);
              }}),
         informer_(client, resources::kPods,
                   {.field_selector = "spec.nodeName=" + options.node_name}) {
@@ -291,10 +291,12 @@ class PodManager::Impl {
     const auto ran = runtime_.exec(uid, target.container, target.probe.command, timeout);
     if (ran) return ProbeResult{ran->exit_code == 0, ran->output};
     if (ran.error().code != Code::Timeout) return std::nullopt;
-    return ProbeResult{false, "command timed out after " + std::to_string(timeout.count()) + "s"};
+    std::string line;
+    for (const std::string& word : target.probe.command) line += (line.empty() ? "" : " ") + word;
+    return ProbeResult{false, "command " + Json(line).dump() + " timed out"};
   }
 
-  void probe_failed(const std::string& uid, const ProbeTarget& target, const std::string& message) {
+  void probe_failed(const std::string& uid, const ProbeTarget& target, const ProbeResult& result) {
     std::shared_ptr<Entry> entry;
     {
       const MutexLock lock(mutex_);
@@ -305,7 +307,10 @@ class PodManager::Impl {
     const PodPtr pod = informer_.get(entry->key);
     if (!pod || pod->pod.meta.uid != uid) return;
     worker_.announce_probe(*pod, target.container,
-                           std::string(to_string(target.kind)) + " probe failed: " + message);
+                           std::string(to_string(target.kind)) +
+                               (result.unknown ? " probe errored and resulted in unknown state: "
+                                               : " probe failed: ") +
+                               result.message);
   }
 
   const Clock& clock_;

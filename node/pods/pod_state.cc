@@ -11,6 +11,7 @@ using namespace std::chrono_literals;
 constexpr std::chrono::seconds kFirstDelay = 10s;
 constexpr std::chrono::seconds kLongestDelay = 300s;
 constexpr const char* kIdPrefix = "process://";
+constexpr const char* kStartError = "StartError";
 
 bool expired(const Backoff& backoff, Time exited_at) {
   return backoff.delay == 0s || exited_at - backoff.last_start > 2 * kLongestDelay;
@@ -35,7 +36,8 @@ ContainerState state_of_status(const Json& status) {
   out.signal = static_cast<int>(json_int(*ended, {"signal"}));
   out.started_at = parse_time(json_string(*ended, {"startedAt"}));
   out.finished_at = parse_time(json_string(*ended, {"finishedAt"}));
-  out.message = json_string(*ended, {"message"});
+  const bool failed_to_start = json_string(*ended, {"reason"}) == kStartError;
+  (failed_to_start ? out.message : out.termination_message) = json_string(*ended, {"message"});
   return out;
 }
 
@@ -162,8 +164,12 @@ Json terminated_state(const ContainerState& state) {
     out["message"] =
         "The container could not be located when its Pod was looked at; it was running before";
   } else if (!state.message.empty()) {
-    out["reason"] = "StartError";
+    out["reason"] = kStartError;
     out["message"] = state.message;
+  }
+  if (!state.termination_message.empty()) {
+    const std::string before = json_string(out, {"message"});
+    out["message"] = before + (before.empty() ? "" : ": ") + state.termination_message;
   }
   if (state.signal != 0) out["signal"] = state.signal;
   if (state.started_at.time_since_epoch() != 0s) out["startedAt"] = format_time(state.started_at);

@@ -1,5 +1,7 @@
 #include "pods/pod_status.h"
 
+#include <coracle/utf8.h>
+
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
@@ -11,6 +13,8 @@ namespace {
 using namespace std::chrono_literals;
 using Role = PodContainer::Role;
 using Status = ContainerState::Status;
+
+constexpr std::size_t kMaxPodMessages = std::size_t{12} << 10U;
 
 Json waiting(const std::string& reason, const std::string& message = "") {
   Json out = {{"reason", reason}};
@@ -201,6 +205,17 @@ std::string reported_phase(const PodView& view) {
   return phase;
 }
 
+// Several containers share what a Pod's status has room for.
+void limit_messages(Json& statuses, std::size_t most) {
+  for (Json& status : statuses)
+    for (const char* state : {"state", "lastState"}) {
+      const auto ended = status[state].find("terminated");
+      if (ended == status[state].end() || !ended->contains("message")) continue;
+      Json& message = (*ended)["message"];
+      if (message.is_string()) message = std::string(utf8::head(message.get<std::string>(), most));
+    }
+}
+
 }  // namespace
 
 Json compute_pod_status(const PodView& view, const StatusFacts& facts) {
@@ -213,6 +228,8 @@ Json compute_pod_status(const PodView& view, const StatusFacts& facts) {
   Json main = Json::array();
   for (const PodContainer& c : view.pod.containers)
     (c.role == Role::Main ? main : init).push_back(container_status(view, c));
+  for (Json* statuses : {&init, &main})
+    limit_messages(*statuses, kMaxPodMessages / view.pod.containers.size());
   if (!init.empty()) status["initContainerStatuses"] = std::move(init);
   status["containerStatuses"] = std::move(main);
   set_conditions(status, conditions_of(view, phase), facts.now);

@@ -244,6 +244,9 @@ Result<std::vector<Object>> PodWorker::visible_services(const NodePod& pod) {
   std::vector<Object> out;
   if (json_bool(pod.spec(), {"enableServiceLinks"}, true))
     out = TRY(client_.list(resources::kServices, {.ns = pod.pod.meta.ns})).items;
+  // The way to the API is told in any case, unless a Service of the Pod's own has that name.
+  if (std::any_of(out.begin(), out.end(), [](const Object& o) { return o.name() == "kubernetes"; }))
+    return out;
   auto server = client_.get(resources::kServices, {"default", "kubernetes"});
   if (server) out.push_back(std::move(*server));
   if (!server && !is_not_found(server.error())) return server.error();
@@ -258,6 +261,11 @@ Result<ContainerSpec> PodWorker::container_spec(const NodePod& pod, const PodCon
   sources.services = service_variables(TRY(visible_services(pod)));
   sources.fetch = [&](const Resource& resource, const std::string& name) {
     return client_.get(resource, {pod.pod.meta.ns, name});
+  };
+  sources.memory = std::int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE);
+  sources.allocatable = [&]() -> Result<Allocatable> {
+    const Object node = TRY(client_.get(resources::kNodes, {"", options_.node_name}));
+    return json_string_map(node.json(), {"status", "allocatable"});
   };
   return compute_container(pod, container, sources);
 }

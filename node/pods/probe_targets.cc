@@ -35,11 +35,16 @@ class Targets {
     const bool was_ready = known != nullptr && json_bool(*known, {"ready"});
     const Container& spec = container.spec;
     const bool gated = spec.startup.kind != Probe::Kind::None;
-    if (gated) push(spec, state, ProbeKind::Startup, spec.startup, was_started);
-    if (gated && !was_started && view_.probes_of(state).startup != Verdict::Success) return;
+    const bool started =
+        !gated || was_started || view_.probes_of(state).startup == Verdict::Success;
+    const bool deleting = view_.pod.pod.meta.deleting();
+    // Of a Pod that ends nobody asks any more whether it has started or lives.
+    if (gated && (started || !deleting))
+      push(spec, state, ProbeKind::Startup, spec.startup, was_started);
+    if (!started) return;
     if (spec.readiness.kind != Probe::Kind::None)
       push(spec, state, ProbeKind::Readiness, spec.readiness, was_ready);
-    if (spec.liveness.kind != Probe::Kind::None && !view_.pod.pod.meta.deleting())
+    if (spec.liveness.kind != Probe::Kind::None && !deleting)
       push(spec, state, ProbeKind::Liveness, spec.liveness, true);
   }
   std::vector<ProbeTarget> take() { return std::move(out_); }

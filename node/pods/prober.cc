@@ -19,6 +19,13 @@ bool same(const ProbeTarget& a, const ProbeTarget& b) {
          a.probe == b.probe && a.ip == b.ip && a.port == b.port;
 }
 
+// A container that has started is started for ever; one that failed its liveness or startup probe
+// is going to end.
+bool is_over(ProbeKind kind, Verdict verdict) {
+  if (kind == ProbeKind::Startup && verdict == Verdict::Success) return true;
+  return kind != ProbeKind::Readiness && verdict == Verdict::Failure;
+}
+
 std::chrono::seconds period_of(const Probe& probe) {
   return std::chrono::seconds(std::max<std::int64_t>(1, probe.period_seconds));
 }
@@ -121,9 +128,7 @@ std::chrono::milliseconds Prober::start_due() {
   const Time now = clock_.steady_now();
   Time next = now + kLongestWait;
   for (auto& [id, entry] : entries_) {
-    const bool over =
-        entry.target.kind == ProbeKind::Startup && entry.tracker.verdict() == Verdict::Success;
-    if (entry.running || over) continue;
+    if (entry.running || is_over(entry.target.kind, entry.tracker.verdict())) continue;
     if (entry.next <= now) {
       begin(id, entry, now);
     } else {
@@ -149,8 +154,10 @@ void Prober::begin(Id id, Entry& entry, Time now) {
 
 void Prober::queue_exec(Job job) {
   if (job.target.probe.kind != Probe::Kind::Exec) {
-    exec_done_.emplace_back(job.id, ProbeResult{false, "the container has no port \"" +
-                                                           job.target.probe.port_name + "\""});
+    const Probe& probe = job.target.probe;
+    const std::string port =
+        probe.port_name.empty() ? std::to_string(probe.port) : "\"" + probe.port_name + "\"";
+    exec_done_.emplace_back(job.id, ProbeResult{false, "the container has no port " + port, true});
     net_.wake();
     return;
   }
@@ -193,9 +200,9 @@ void Prober::finish(Id id, const std::optional<ProbeResult>& result) {
     if (!result) return;  // says nothing about the container
     pod_uid = it->second.pod_uid;
     target = it->second.target;
-    changed = it->second.tracker.note(result->success, target.probe);
+    changed = !result->unknown && it->second.tracker.note(result->success, target.probe);
   }
-  if (!result->success) listeners_.on_failure(pod_uid, target, result->message);
+  if (!result->success) listeners_.on_failure(pod_uid, target, *result);
   if (changed) listeners_.on_verdict(pod_uid);
 }
 

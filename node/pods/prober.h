@@ -25,8 +25,8 @@ class Prober {
                                                         const ProbeTarget& target)>;
   struct Listeners {
     std::function<void(const std::string& pod_uid)> on_verdict;
-    std::function<void(const std::string& pod_uid, const ProbeTarget&, const std::string& message)>
-        on_failure;  // every failed probe
+    std::function<void(const std::string& pod_uid, const ProbeTarget&, const ProbeResult&)>
+        on_failure;  // every probe without success
   };
   // Listeners are called from the prober's thread and must not call back into it.
   Prober(const Clock& clock, Exec exec, Listeners listeners);

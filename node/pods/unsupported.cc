@@ -32,9 +32,8 @@ void check_ports(const Json& container, const std::string& path, bool host_netwo
 void check_env(const Json& container, const std::string& path, std::vector<std::string>& out) {
   if (!is_set(container, "env")) return;
   for (std::size_t i = 0; i < container["env"].size(); ++i)
-    for (const char* source : {"resourceFieldRef", "fileKeyRef"})
-      if (json_find(container["env"][i], {"valueFrom", source}) != nullptr)
-        out.push_back(at(path + ".env", i, "valueFrom.") + source);
+    if (json_find(container["env"][i], {"valueFrom", "fileKeyRef"}) != nullptr)
+      out.push_back(at(path + ".env", i, "valueFrom.fileKeyRef"));
 }
 
 void check_container(const Json& container, const std::string& path, bool host_network,

@@ -2,14 +2,18 @@
 
 #include <fcntl.h>
 #include <sched.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <charconv>
 #include <csignal>
 #include <cstring>
 #include <iterator>
+#include <utility>
 
 #include "runtime/confine.h"
 #include "runtime/rootfs.h"
@@ -17,6 +21,7 @@
 namespace coracle::runtime {
 namespace {
 
+constexpr std::size_t kMaxError = 4096;
 constexpr const char* kDefaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 std::vector<char*> pointers(std::vector<std::string>& strings) {
@@ -42,6 +47,68 @@ Result<Pipe> make_pipe(int flags) {
   return Pipe{Fd(fds[0]), Fd(fds[1])};
 }
 
+// A channel that tells the parent how far the child came: it gets a descriptor, or an error's text,
+// or its end when the child became another program.
+struct Channel {
+  Fd parent, child;
+};
+Result<Channel> make_channel() {
+  int fds[2];
+  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) != 0)
+    return Error::from_errno(errno, "socketpair");
+  return Channel{Fd(fds[0]), Fd(fds[1])};
+}
+
+union Control {
+  cmsghdr header;  // its alignment
+  char bytes[CMSG_SPACE(sizeof(int))];
+};
+
+Result<void> send_fd(int channel, int fd) {
+  char nothing = '\0';
+  iovec data = {&nothing, 1};
+  Control control = {};
+  msghdr message = {};
+  message.msg_iov = &data;
+  message.msg_iovlen = 1;
+  message.msg_control = control.bytes;
+  message.msg_controllen = sizeof(control.bytes);
+  cmsghdr* part = CMSG_FIRSTHDR(&message);
+  part->cmsg_level = SOL_SOCKET;
+  part->cmsg_type = SCM_RIGHTS;
+  part->cmsg_len = CMSG_LEN(sizeof(int));
+  std::memcpy(CMSG_DATA(part), &fd, sizeof(int));
+  if (sendmsg(channel, &message, MSG_NOSIGNAL) != 1) return Error::from_errno(errno, "sendmsg");
+  return {};
+}
+
+struct Packet {
+  Fd fd;
+  std::string text;  // empty at the end
+};
+Packet receive(int channel) {
+  Packet out;
+  out.text.resize(kMaxError);
+  iovec data = {out.text.data(), out.text.size()};
+  Control control = {};
+  msghdr message = {};
+  message.msg_iov = &data;
+  message.msg_iovlen = 1;
+  message.msg_control = control.bytes;
+  message.msg_controllen = sizeof(control.bytes);
+  ssize_t size = 0;
+  do size = recvmsg(channel, &message, MSG_CMSG_CLOEXEC);
+  while (size < 0 && errno == EINTR);
+  out.text.resize(static_cast<std::size_t>(std::max<ssize_t>(0, size)));
+  const cmsghdr* part = size < 0 ? nullptr : CMSG_FIRSTHDR(&message);
+  if (part != nullptr && part->cmsg_level == SOL_SOCKET && part->cmsg_type == SCM_RIGHTS) {
+    int fd = -1;
+    std::memcpy(&fd, CMSG_DATA(part), sizeof(int));
+    out.fd = Fd(fd);
+  }
+  return out;
+}
+
 Result<void> change_dir(const std::string& wanted) {
   const std::string dir = wanted.empty() ? "/" : wanted;
   if (chdir(dir.c_str()) == 0) return {};
@@ -62,13 +129,18 @@ std::string cannot_execute(const std::string& program, int error) {
                      : "stat " + program + ": no such file or directory");
 }
 
+struct Outputs {
+  int out, err, channel;
+};
 // In the new process, until it is the container's.
 Result<void> become_container(const StartSpec& spec, int sandbox_dir, const Command& command,
-                              int out, int err) {
+                              const Outputs& outputs) {
   umask(022);
-  TRY(enter_rootfs(sandbox_dir, spec.hidden));
+  set_oom_score(spec.oom_score_adj);  // the agent's, which may be low, is not its Pods'
+  const Fd message = TRY(enter_rootfs(sandbox_dir, spec.hidden, spec.termination_message_path));
+  TRY(send_fd(outputs.channel, message.get()));
   const int in = open("/dev/null", O_RDONLY);
-  if (in < 0 || dup2(in, 0) < 0 || dup2(out, 1) < 0 || dup2(err, 2) < 0)
+  if (in < 0 || dup2(in, 0) < 0 || dup2(outputs.out, 1) < 0 || dup2(outputs.err, 2) < 0)
     return Error::from_errno(errno, "standard streams");
   (void)syscall(SYS_close_range, 3U, ~0U, 4U);  // CLOSE_RANGE_CLOEXEC
   (void)setsid();
@@ -90,8 +162,17 @@ void default_signals() {
   sigprocmask(SIG_SETMASK, &none, nullptr);
 }
 
-Command::Command(const std::vector<std::string>& argv, const std::vector<std::string>& env, int exe)
-    : argv_(argv), env_(env), exe_(exe) {
+void set_oom_score(int oom_score_adj) {
+  const int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+  if (fd < 0) return;
+  char text[16];
+  const auto end = std::to_chars(text, text + sizeof(text), oom_score_adj).ptr;
+  (void)!write(fd, text, static_cast<std::size_t>(end - text));
+  close(fd);
+}
+
+Command::Command(std::vector<std::string> argv, std::vector<std::string> env, int exe)
+    : argv_(std::move(argv)), env_(std::move(env)), exe_(exe) {
   const std::string& program = argv_.front();
   if (program == kEchoProgram) {
     // Found through its descriptor.
@@ -127,28 +208,28 @@ Result<StartedProcess> start_process(const StartSpec& spec, int sandbox_dir, int
   const Command command(spec.argv, spec.env, exe);
   Pipe out = TRY(make_pipe(O_CLOEXEC));
   Pipe err = TRY(make_pipe(O_CLOEXEC));
-  Pipe problem = TRY(make_pipe(O_CLOEXEC));  // closed by a successful exec
+  Channel channel = TRY(make_channel());
   const long pid =
       syscall(SYS_clone, CLONE_NEWPID | CLONE_NEWNS | SIGCHLD, nullptr, nullptr, nullptr, nullptr);
   if (pid < 0) return Error::from_errno(errno, "clone");
   if (pid == 0) {
-    const auto failed =
-        become_container(spec, sandbox_dir, command, out.write.get(), err.write.get());
+    const auto failed = become_container(spec, sandbox_dir, command,
+                                         {out.write.get(), err.write.get(), channel.child.get()});
     const std::string& text = failed.error().message;
-    (void)!write(problem.write.get(), text.data(), text.size());
+    (void)!send(channel.child.get(), text.data(), std::min(text.size(), kMaxError), MSG_NOSIGNAL);
     _exit(128);
   }
-  problem.write = Fd();
-  std::string text(4096, '\0');
-  ssize_t size = 0;
-  do size = read(problem.read.get(), text.data(), text.size());
-  while (size < 0 && errno == EINTR);
-  if (size > 0) {
+  channel.child = Fd();
+  Packet packet = receive(channel.parent.get());
+  Fd termination = std::move(packet.fd);
+  if (termination.valid()) packet = receive(channel.parent.get());
+  if (!packet.text.empty()) {
     (void)waitpid(static_cast<pid_t>(pid), nullptr, 0);
-    return Error{Code::Internal, text.substr(0, static_cast<std::size_t>(size))};
+    return Error{Code::Internal, packet.text};
   }
   for (const Pipe* p : {&out, &err}) (void)fcntl(p->read.get(), F_SETFL, O_NONBLOCK);
-  return StartedProcess{static_cast<pid_t>(pid), std::move(out.read), std::move(err.read)};
+  return StartedProcess{static_cast<pid_t>(pid), std::move(out.read), std::move(err.read),
+                        std::move(termination)};
 }
 
 }  // namespace coracle::runtime

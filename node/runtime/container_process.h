@@ -13,7 +13,8 @@ namespace coracle::runtime {
 
 struct StartedProcess {
   pid_t pid = 0;
-  Fd out, err;  // its standard output and error, non-blocking
+  Fd out, err;     // its standard output and error, non-blocking
+  Fd termination;  // its termination message's file
 };
 
 // Single-threaded callers only. In new pid and mount namespaces, with the sandbox's others, in its
@@ -25,11 +26,15 @@ Result<StartedProcess> start_process(const StartSpec& spec, int sandbox_dir, int
 // only.
 void default_signals();
 
+// For the calling process: how soon the kernel ends it when memory runs out. System calls only.
+// What is not permitted stays as it is.
+void set_oom_score(int oom_score_adj);
+
 // argv, environment and PATH search prepared ahead, so that executing takes only system calls.
 class Command {
  public:
   // `exe`: a descriptor of this executable, for kEchoProgram.
-  Command(const std::vector<std::string>& argv, const std::vector<std::string>& env, int exe);
+  Command(std::vector<std::string> argv, std::vector<std::string> env, int exe);
   // Returns only on failure, with errno set.
   void execute() const;
 

@@ -73,6 +73,7 @@ constexpr int kCannotExecute = 126, kNoSuchProgram = 127;
   struct sigaction kept = {};  // ends of children are not thrown away
   kept.sa_handler = SIG_DFL;
   (void)sigaction(SIGCHLD, &kept, nullptr);
+  set_oom_score(target.oom_score_adj);
   if (setns(target.pidfd.get(), kNamespaces) != 0) _exit(kCannotExecute);
   const pid_t child = fork();
   if (child < 0) _exit(kCannotExecute);
@@ -136,6 +137,7 @@ Result<Target> find_target(const std::string& pods_dir, const std::string& pod_u
           decode_state(TRY(read_file(dir->get(), container_dir(state.name) + "/state")));
       if (!out.pidfd.valid() || !now || *now != state) continue;
       out.env = spec.env;
+      out.oom_score_adj = spec.oom_score_adj;
       out.working_dir = spec.working_dir.empty() ? "/" : spec.working_dir;
       return out;
     }

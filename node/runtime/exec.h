@@ -17,6 +17,7 @@ struct Target {
   Fd pidfd;
   std::vector<std::string> env;
   std::string working_dir;
+  int oom_score_adj = 0;
 };
 // NotFound when the Pod or the container ("" = the first that started) does not run.
 Result<Target> find_target(const std::string& pods_dir, const std::string& pod_uid,

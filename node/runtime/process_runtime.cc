@@ -170,6 +170,11 @@ Result<ContainerState> ProcessRuntime::start_container(const std::string& pod_ui
   start.image = spec.image;
   start.restart_count = spec.restart_count;
   start.working_dir = spec.working_dir;
+  start.oom_score_adj = spec.oom_score_adj;
+  start.termination_message_path = spec.termination_message_path.starts_with("/")
+                                       ? spec.termination_message_path
+                                       : "/" + spec.termination_message_path;
+  start.message_from_log = spec.message_from_log;
   for (const auto& [name, value] : spec.env) {
     std::string entry = name;
     entry.append("=").append(value);

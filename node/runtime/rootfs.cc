@@ -15,6 +15,8 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "runtime/termination_log.h"
+
 namespace coracle::runtime {
 namespace {
 
@@ -309,7 +311,8 @@ std::vector<std::string> always_hidden() {
   return out;
 }
 
-Result<void> enter_rootfs(int sandbox_dir, const std::vector<std::string>& hidden) {
+Result<Fd> enter_rootfs(int sandbox_dir, const std::vector<std::string>& hidden,
+                        const std::string& termination_message_path) {
   TRY(check(mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr), "making mounts private"));
   const std::string sandbox = TRY(path_of(sandbox_dir));
   const std::string base = sandbox + "/mnt";
@@ -317,6 +320,7 @@ Result<void> enter_rootfs(int sandbox_dir, const std::vector<std::string>& hidde
   TRY(check(chdir(base.c_str()), base));
   for (const char* name : {"upper", "work", "etc-upper", "etc-work", "root"})
     TRY(check(mkdir(name, 0755), name));
+  TerminationLog log = TRY(make_termination_log());
   const std::string root = "root";
   TRY(mount_layers(root, TRY(resolve(hidden))));
   TRY(mount_at("proc", root + "/proc", kPlain | MS_NOEXEC, nullptr));
@@ -326,7 +330,10 @@ Result<void> enter_rootfs(int sandbox_dir, const std::vector<std::string>& hidde
   TRY(make_dev(root));
   TRY(guard_proc(root));
   TRY(bind_etc(sandbox, root));
-  return change_root(root);
+  TRY(change_root(root));
+  // Only now: on its way, links of the container's must not lead out of it.
+  TRY(place_termination_log(log, termination_message_path));
+  return std::move(log.file);
 }
 
 }  // namespace coracle::runtime

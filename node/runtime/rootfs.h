@@ -11,12 +11,15 @@
 #include <string>
 #include <vector>
 
+#include "runtime/sandbox_files.h"
+
 namespace coracle::runtime {
 
 // Single-threaded caller with a fresh mount and pid namespace, being pid 1 of the latter. On
 // return its root is the container's. `sandbox_dir` holds etc/ and an empty directory mnt/;
-// `hidden` paths are absent or empty inside.
-Result<void> enter_rootfs(int sandbox_dir, const std::vector<std::string>& hidden);
+// `hidden` paths are absent or empty inside. Returns the termination message's file.
+Result<Fd> enter_rootfs(int sandbox_dir, const std::vector<std::string>& hidden,
+                        const std::string& termination_message_path);
 
 // Never visible in a Pod.
 std::vector<std::string> always_hidden();

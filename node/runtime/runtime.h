@@ -32,6 +32,10 @@ struct ContainerSpec {
   std::string working_dir;           // "" = "/"
   std::vector<std::uint16_t> ports;  // declared containerPorts: where coracle/echo listens
   int restart_count = 0;
+  int oom_score_adj = 0;  // see proc(5); of what is executed in it later, too
+  std::string termination_message_path = "/dev/termination-log";
+  // Of a container that failed without a message there, its log's last lines are the message.
+  bool message_from_log = false;
 };
 
 struct ContainerState {
@@ -44,7 +48,8 @@ struct ContainerState {
   int exit_code = 0;  // 128 + signal when killed by one
   int signal = 0;
   std::chrono::system_clock::time_point started_at, finished_at;
-  std::string message;  // why it could not be started (exit code 127 or 128)
+  std::string message;              // why it could not be started (exit code 127 or 128)
+  std::string termination_message;  // what it left to be told when it ended: 4 KiB at most, UTF-8
   bool operator==(const ContainerState&) const = default;
 };
 

@@ -32,6 +32,8 @@ class Encoder {
   std::string out_;
 };
 
+// Agents and supervisors of different ages read each other's files: new fields come last, are
+// absent from older files, and are not looked at by older programs.
 class Decoder {
  public:
   explicit Decoder(const std::string& text) : text_(text) {}
@@ -58,7 +60,8 @@ class Decoder {
     for (std::int64_t i = 0; ok_ && i < count; ++i) out.push_back(string());
     return out;
   }
-  bool ok() const { return ok_ && at_ == text_.size(); }
+  bool more() const { return at_ < text_.size(); }
+  bool ok() const { return ok_; }
 
  private:
   const std::string& text_;
@@ -111,6 +114,9 @@ std::string encode(const StartSpec& s) {
       .add(s.argv)
       .add(s.env)
       .add(s.hidden)
+      .add(s.oom_score_adj)
+      .add(s.termination_message_path)
+      .add(s.message_from_log ? 1 : 0)
       .take();
 }
 
@@ -124,6 +130,11 @@ Result<StartSpec> decode_start(const std::string& text) {
   out.argv = in.strings();
   out.env = in.strings();
   out.hidden = in.strings();
+  if (in.more()) {
+    out.oom_score_adj = static_cast<int>(in.number());
+    out.termination_message_path = in.string();
+    out.message_from_log = in.number() != 0;
+  }
   if (!in.ok() || out.argv.empty()) return damaged("container's start");
   return out;
 }
@@ -163,6 +174,7 @@ std::string encode(const ContainerState& s) {
       .add(to_ns(s.started_at))
       .add(to_ns(s.finished_at))
       .add(s.message)
+      .add(s.termination_message)
       .take();
 }
 
@@ -180,6 +192,7 @@ Result<ContainerState> decode_state(const std::string& text) {
   out.started_at = from_ns(in.number());
   out.finished_at = from_ns(in.number());
   out.message = in.string();
+  if (in.more()) out.termination_message = in.string();
   if (!in.ok()) return damaged("container");
   return out;
 }

@@ -22,10 +22,13 @@ namespace coracle::runtime {
 struct StartSpec {
   std::string id, image;
   int restart_count = 0;
+  int oom_score_adj = 0;
   std::string working_dir;
   std::vector<std::string> argv;  // argv[0] kEchoProgram: this executable
   std::vector<std::string> env;   // NAME=value
   std::vector<std::string> hidden;
+  std::string termination_message_path = "/dev/termination-log";  // absolute
+  bool message_from_log = false;
 };
 
 inline constexpr const char* kSupervisorProgram = "coracle-supervisor";

@@ -35,6 +35,7 @@
 #include "runtime/sandbox_files.h"
 #include "runtime/supervisor_client.h"
 #include "runtime/supervisor_fds.h"
+#include "runtime/termination_log.h"
 
 namespace coracle {
 namespace runtime {
@@ -48,7 +49,8 @@ struct Running {
   ContainerState state;
   StartedProcess process;
   ContainerLog log;
-  bool killed = false;
+  std::string log_path;
+  bool message_from_log = false;
 };
 
 // As /proc has it, which is that of the namespace the agent is in. 0 when there is no such process.
@@ -252,7 +254,9 @@ std::string Supervisor::start(const std::string& name, const std::string& number
   record(state);
   watch_fd(process->out.get());
   watch_fd(process->err.get());
-  running_.push_back({state, std::move(*process), ContainerLog(kSandboxDirFd, path + ".log")});
+  const std::string log = path + ".log";
+  running_.push_back(
+      {state, std::move(*process), ContainerLog(kSandboxDirFd, log), log, spec->message_from_log});
   return "";
 }
 
@@ -313,6 +317,9 @@ void Supervisor::ended(std::list<Running>::iterator it, int status) {
   state.finished_at = std::chrono::system_clock::now();
   state.signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
   state.exit_code = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+  state.termination_message = read_termination_log(it->process.termination.get());
+  if (state.termination_message.empty() && it->message_from_log && state.exit_code != 0)
+    state.termination_message = read_last_lines(kSandboxDirFd, it->log_path);
   running_.erase(it);
   record(state);
   tell_watchers();

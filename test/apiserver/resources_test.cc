@@ -216,6 +216,37 @@ TEST_F(ResourcesTest, PodsAreChecked) {
           "spec.containers[0].env[0].name", "a valid environment variable name");
 }
 
+TEST_F(ResourcesTest, SourcesOfVariablesAndGraceOfProbesAreChecked) {
+  const Resource& pods = resources::kPods;
+  const auto variable = [](const Json& from) {
+    return pod_with(Json::object(), {{"env", {{{"name", "X"}, {"valueFrom", from}}}}});
+  };
+  const std::string at = "spec.containers[0].env[0].valueFrom.";
+  refused(pods, variable({{"fieldRef", {{"fieldPath", "spec.nonsense"}}}}),
+          at + "fieldRef.fieldPath", "field label not supported: spec.nonsense");
+  refused(pods, variable({{"fieldRef", {{"fieldPath", "metadata.labels['a b']"}}}}),
+          at + "fieldRef.fieldPath", "name part must consist of");
+  refused(pods, variable({{"resourceFieldRef", {{"resource", "limits.disks"}}}}),
+          at + "resourceFieldRef.resource", "supported values");
+  make(pods, [&] {
+    Json pod = variable({{"fieldRef", {{"fieldPath", "metadata.annotations['example.com/a']"}}}});
+    pod["spec"]["containers"][0]["env"].push_back(
+        {{"name", "Y"},
+         {"valueFrom", {{"resourceFieldRef", {{"resource", "limits.cpu"}, {"divisor", "1m"}}}}}});
+    return pod;
+  }());
+  for (const auto& [probe, seconds, problem] :
+       {std::tuple{"livenessProbe", 0, "must be greater than 0"},
+        {"startupProbe", -1, "must be greater than 0"},
+        {"readinessProbe", 5, "must not be set for readinessProbes"}})
+    refused(
+        pods,
+        pod_with(
+            Json::object(),
+            {{probe, {{"tcpSocket", {{"port", 1}}}, {"terminationGracePeriodSeconds", seconds}}}}),
+        std::string("spec.containers[0].") + probe + ".terminationGracePeriodSeconds", problem);
+}
+
 TEST_F(ResourcesTest, PodSpecsAreImmutableButForAFew) {
   make(resources::kPods, simple_pod("p"));
   EXPECT_TRUE(

@@ -1,6 +1,6 @@
 """What Pods are given and how they live: environment, probes, restarts, ends, host network, and what kubectl shows of it."""
-import glob
 import json
+import os
 import time
 
 import support
@@ -35,11 +35,15 @@ class Pods(LabTest):
         with open(f"{self.lab.data_dir()}/pods/{uid}/containers/main/{restart}.log", encoding="utf-8") as f:
             return "".join(line.split(" ", 3)[3] for line in f)
 
+    def describes(self, name, text):
+        """Events come a moment after what they tell of."""
+        eventually(lambda: text in self.lab.k("describe", "pod", name), f"'{text}' in describe")
+
     def drop(self, *names):
         self.lab.k("delete", "pod", *names, "--grace-period=0", "--force")
 
     def test_environment_and_downward_fields(self):
-        self.apply(host_pod("env", "env; sleep 100000", container="""
+        self.apply(host_pod("env", "env; echo END=1; sleep 100000", container="""
     env:
     - {name: GREETING, value: hello}
     - {name: TWICE, value: "$(GREETING) $(GREETING) $$(GREETING) $(ABSENT)"}
@@ -47,14 +51,84 @@ class Pods(LabTest):
     - {name: TIER, valueFrom: {fieldRef: {fieldPath: "metadata.labels['tier']"}}}
     - {name: NODE, valueFrom: {fieldRef: {fieldPath: spec.nodeName}}}
     - {name: IP, valueFrom: {fieldRef: {fieldPath: status.podIP}}}
+    - {name: HOST_IP, valueFrom: {fieldRef: {fieldPath: status.hostIP}}}
+    - {name: MILLIS, valueFrom: {resourceFieldRef: {resource: requests.cpu, divisor: 1m}}}
+    - {name: CPUS, valueFrom: {resourceFieldRef: {resource: limits.cpu}}}
+    resources: {requests: {cpu: 250m}}
 """))
         self.lab.wait_ready("env")
-        env = dict(l.split("=", 1) for l in eventually(lambda: self.log("env"), "output").strip().split("\n"))
+        text = eventually(lambda: "END=1\n" in self.log("env") and self.log("env"), "all of its output")
+        env = dict(l.split("=", 1) for l in text.strip().split("\n"))
         self.assertEqual(env["TWICE"], "hello hello $(GREETING) $(ABSENT)")
         self.assertEqual((env["WHO"], env["TIER"], env["NODE"], env["HOSTNAME"]), ("env", "test", self.lab.node(), "env"))
-        self.assertEqual(env["IP"], self.status("env")["podIP"])
+        self.assertEqual((env["IP"], env["HOST_IP"]), (self.status("env")["podIP"], self.status("env")["hostIP"]))
+        self.assertEqual(env["MILLIS"], "250")
+        self.assertEqual(env["CPUS"], self.lab.get("node", self.lab.node())["status"]["allocatable"]["cpu"])
         self.assertEqual(env["KUBERNETES_SERVICE_HOST"], "10.96.0.1")
         self.drop("env")
+
+    def test_services_in_the_environment(self):
+        self.lab.k("create", "service", "clusterip", "told-1", "--tcp=80:8080")
+        host = self.lab.get("service", "told-1")["spec"]["clusterIP"]
+        for name, spec in (("links", ""), ("nolinks", "  enableServiceLinks: false")):
+            self.apply(host_pod(name, "env; echo END=1; sleep 100000", spec=spec))
+            text = eventually(lambda n=name: "END=1\n" in self.log(n) and self.log(n), "all of its output")
+            env = dict(l.split("=", 1) for l in text.strip().split("\n"))
+            told = {k: v for k, v in env.items() if k.startswith("TOLD_1_")}
+            self.assertEqual(env["KUBERNETES_SERVICE_PORT_HTTPS"], "443")
+            if name == "nolinks":
+                self.assertEqual(told, {})
+            else:
+                self.assertEqual((told["TOLD_1_SERVICE_HOST"], told["TOLD_1_SERVICE_PORT"]), (host, "80"))
+                self.assertEqual(told["TOLD_1_PORT_80_TCP"], f"tcp://{host}:80")
+        self.drop("links", "nolinks")
+        self.lab.k("delete", "service", "told-1")
+
+    def test_last_words(self):
+        """What a container leaves in its termination log, or in its log, is what kubectl describe tells."""
+        self.apply(host_pod("words", "echo out; printf 'line one\\nline two' >/dev/termination-log; exit 3",
+                            spec="  restartPolicy: Never"))
+        self.apply(host_pod("elsewhere", "printf done >/tmp/why", spec="  restartPolicy: Never",
+                            container="    terminationMessagePath: /tmp/why"))
+        self.apply(host_pod("logged", "echo to its log; exit 1",
+                            container="    terminationMessagePolicy: FallbackToLogsOnError"))
+        eventually(lambda: self.status("words")["phase"] == "Failed", "its end")
+        self.assertEqual(self.state("words")["state"]["terminated"]["message"], "line one\nline two")
+        self.assertRegex(self.lab.k("describe", "pod", "words"), r"Message: +line one\nline two\n +Exit Code: +3")
+        eventually(lambda: self.status("elsewhere")["phase"] == "Succeeded", "its end")
+        self.assertEqual(self.state("elsewhere")["state"]["terminated"]["message"], "done")
+        eventually(lambda: self.state("logged")["restartCount"] >= 1, "a restart")
+        self.assertEqual(self.state("logged")["lastState"]["terminated"]["message"], "to its log\n")
+        self.describes("logged", "to its log")
+        self.drop("words", "elsewhere", "logged")
+
+    def test_liveness_and_startup(self):
+        probe = '{exec: {command: ["test", "-e", "/tmp/%s"]}, periodSeconds: 1, failureThreshold: %d%s}'
+        self.apply(host_pod("lively", "trap '' TERM; touch /tmp/alive; while true; do sleep 0.1; done",
+                            spec="  restartPolicy: Always", container=f"""
+    startupProbe: {probe % ("started", 600, "")}
+    livenessProbe: {probe % ("alive", 1, ", terminationGracePeriodSeconds: 1")}
+"""))
+        eventually(lambda: self.status("lively")["phase"] == "Running", "running")
+        self.describes("lively", "Startup probe failed")
+        # Not alive, but as long as it has not started nobody asks.
+        self.lab.exec("rm", "/tmp/alive", pod="default/lively")
+        failures = self.startup_failures("lively")
+        eventually(lambda: self.startup_failures("lively") > failures + 1, "two more failed startup probes")
+        state = self.state("lively")
+        self.assertEqual((state["restartCount"], state["started"], state["ready"]), (0, False, False))
+        self.assertNotIn("Liveness probe failed", self.lab.k("describe", "pod", "lively"))
+        self.lab.exec("touch", "/tmp/started", pod="default/lively")
+        eventually(lambda: self.state("lively")["restartCount"] == 1, "a restart")
+        self.describes("lively", "Liveness probe failed")
+        self.describes("lively", "Container main failed liveness probe, will be restarted")
+        # It ignores SIGTERM.
+        self.assertEqual(self.state("lively")["lastState"]["terminated"]["exitCode"], 137)
+        self.drop("lively")
+
+    def startup_failures(self, name):
+        events = self.lab.get("events", f"--field-selector=involvedObject.name={name}")["items"]
+        return sum(e["count"] for e in events if e["message"].startswith("Startup probe failed"))
 
     def test_config_comes_from_config_maps_and_secrets(self):
         self.apply(host_pod("late", 'echo "$FROM_MAP $FROM_SECRET"; sleep 100000', container="""
@@ -79,7 +153,7 @@ class Pods(LabTest):
         eventually(lambda: self.state("again")["restartCount"] >= 1 and
                    self.state("again")["state"].get("waiting", {}).get("reason") == "CrashLoopBackOff", "back-off")
         self.assertEqual(self.state("again")["lastState"]["terminated"]["exitCode"], 4)
-        self.assertIn("Back-off restarting", self.lab.k("describe", "pod", "again"))
+        self.describes("again", "Back-off restarting")
         self.drop("never", "fine", "again")
 
     def test_init_containers_come_first(self):
@@ -118,7 +192,7 @@ class Pods(LabTest):
         ip = self.status("by-http")["podIP"]
         self.lab.exec("curl", "-sS", "--max-time", "5", "-X", "POST", f"http://{ip}:5000/healthz/fail")
         eventually(lambda: "0/1" in self.lab.k("get", "pod", "by-http"), "unready")
-        self.assertIn("Unhealthy", self.lab.k("describe", "pod", "by-http"))
+        self.describes("by-http", "Unhealthy")
         self.drop("by-http", "by-tcp", "by-exec")
 
     def test_host_network(self):
@@ -144,20 +218,20 @@ class Pods(LabTest):
     def test_an_unknown_image_waits_and_says_why(self):
         self.lab.k("run", "strange", "--image=registry.example/app:1")
         eventually(lambda: "Image" in self.state("strange")["state"]["waiting"]["reason"], "a reason")
-        self.assertIn("registry.example/app:1", self.lab.k("describe", "pod", "strange"))
+        self.describes("strange", 'Failed to pull image "registry.example/app:1"')
         self.drop("strange")
 
     def test_the_address_stays_and_comes_back_last(self):
         self.lab.k("run", "one", "--image=coracle/host", "--command", "--", "sleep", "100000")
         self.lab.wait_ready("one")
-        first = self.status("one")["podIP"]
+        first, uid = self.status("one")["podIP"], self.lab.get("pod", "one")["metadata"]["uid"]
         self.lab.exec("sh", "-c", "kill -9 -1", pod="default/one", check=False)
         self.drop("one")
         self.lab.k("run", "two", "--image=coracle/host", "--command", "--", "sleep", "100000")
         self.lab.wait_ready("two")
         self.assertNotEqual(self.status("two")["podIP"], first, "reused while others are free")
         self.drop("two")
-        eventually(lambda: not glob.glob(f"{self.lab.data_dir()}/pods/*"), "no files of Pods")
+        eventually(lambda: not os.path.exists(f"{self.lab.data_dir()}/pods/{uid}"), "no files of the Pod")
 
     def test_a_pod_talks_to_the_api(self):
         """The kubernetes Service leads to the API server, whose certificate names its address."""

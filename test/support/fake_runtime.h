@@ -80,8 +80,11 @@ class FakeRuntime final : public Runtime {
     return {};
   }
   Result<ExecResult> exec(const std::string&, const std::string& container,
-                          const std::vector<std::string>&, std::chrono::milliseconds) override {
+                          const std::vector<std::string>& argv,
+                          std::chrono::milliseconds) override {
     const std::lock_guard lock(mutex_);
+    ++asked[container];
+    commands.insert(argv.at(0));
     return ExecResult{exec_exit[container], "said so"};
   }
   Result<SandboxState> state(const std::string& pod_uid) const override {
@@ -108,8 +111,8 @@ class FakeRuntime final : public Runtime {
   }
 
   // The container ends by itself.
-  void end(const std::string& pod_uid, const std::string& container, int exit_code,
-           int signal = 0) {
+  void end(const std::string& pod_uid, const std::string& container, int exit_code, int signal = 0,
+           const std::string& message = "") {
     std::function<void(const std::string&)> tell;
     {
       const std::lock_guard lock(mutex_);
@@ -119,6 +122,7 @@ class FakeRuntime final : public Runtime {
       state->pid = 0;
       state->exit_code = exit_code;
       state->signal = signal;
+      state->termination_message = message;
       state->finished_at = clock_.now();
       tell = changed_;
     }
@@ -157,6 +161,8 @@ class FakeRuntime final : public Runtime {
   std::vector<std::pair<std::string, int>> signals;
   std::set<std::string> ignores_term;
   std::map<std::string, int> exec_exit;  // by container
+  std::map<std::string, int> asked;      // how often a command was run, by container
+  std::set<std::string> commands;        // the first words of those
 
  private:
   static Error gone(const std::string& uid) { return {Code::NotFound, "no sandbox " + uid}; }

@@ -31,6 +31,7 @@ struct Probe {
   std::vector<std::string> command;  // exec
   std::int64_t initial_delay_seconds = 0, timeout_seconds = 1, period_seconds = 10;
   std::int64_t success_threshold = 1, failure_threshold = 3;
+  std::optional<std::int64_t> termination_grace_period_seconds;  // instead of the Pod's
   bool operator==(const Probe&) const = default;
 };
 
@@ -42,6 +43,7 @@ struct EnvVar {
 
 struct Container {
   std::string name, image, working_dir, image_pull_policy;
+  std::string termination_message_path = "/dev/termination-log", termination_message_policy;
   std::vector<std::string> command, args;
   std::vector<EnvVar> env;
   std::vector<ContainerPort> ports;

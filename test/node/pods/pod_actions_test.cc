@@ -129,6 +129,40 @@ TEST(PodActions, AFailedLivenessProbeRestarts) {
   EXPECT_EQ(next(s), Actions{});
 }
 
+TEST(PodActions, AProbeMayHaveItsOwnGracePeriod) {
+  struct Case {
+    const char *name, *kind, *policy;
+    int own;  // 0: none
+    std::chrono::seconds grace;
+    const char* why;
+  };
+  for (const Case& c : {
+           Case{"the Pod's", "livenessProbe", "Always", 0, 30s,
+                "Container c failed liveness probe, will be restarted"},
+           Case{"shorter", "livenessProbe", "Always", 3, 3s,
+                "Container c failed liveness probe, will be restarted"},
+           Case{"longer", "startupProbe", "OnFailure", 90, 90s,
+                "Container c failed startup probe, will be restarted"},
+           Case{"for ever", "startupProbe", "Never", 4, 4s, "Container c failed startup probe"},
+       }) {
+    SCOPED_TRACE(c.name);
+    Json container = container_json("c");
+    container[c.kind] = probe();
+    if (c.own > 0) container[c.kind]["terminationGracePeriodSeconds"] = c.own;
+    Scene s(spec_of(c.policy, Json::array({container})));
+    const std::string id = s.up().running("c").id;
+    const bool liveness = std::string(c.kind) == "livenessProbe";
+    (liveness ? s.probed("c").liveness : s.probed("c").startup) = Verdict::Failure;
+    EXPECT_EQ(next(s), (Actions{StopContainer{"c", c.grace, c.why}}));
+    // Once asked to end it ends, whatever its probe says meanwhile.
+    s.memory.containers["c"].kill = Kill{id, s.now, c.grace, {}};
+    s.probes.clear();
+    EXPECT_EQ(pod_actions(s.view()).wake_at, s.now + c.grace);
+    s.now += c.grace;
+    EXPECT_EQ(next(s), Actions{KillContainer{"c"}});
+  }
+}
+
 TEST(PodActions, AnotherImageRestarts) {
   Scene s;
   s.up().running("c").image = "coracle/host";

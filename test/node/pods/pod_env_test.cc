@@ -1,5 +1,7 @@
 #include "node/pods/pod_env.h"
 
+#include <limits>
+
 #include "node/pods/pod_etc.h"
 #include "scene.h"
 
@@ -86,13 +88,93 @@ TEST_F(PodEnvTest, ResolvesFields) {
         Case{"metadata.labels['app']", "web"}, Case{"metadata.labels['none']", ""},
         Case{"metadata.annotations['a/b']", "c"}, Case{"spec.nodeName", "n1"},
         Case{"spec.serviceAccountName", "robot"}, Case{"status.podIP", "10.42.0.5"},
-        Case{"status.podIPs", "10.42.0.5"}, Case{"status.hostIP", "192.0.2.6"}}) {
+        Case{"status.podIPs", "10.42.0.5"}, Case{"status.hostIP", "192.0.2.6"},
+        Case{"status.hostIPs", "192.0.2.6"}}) {
     SCOPED_TRACE(c.path);
     EXPECT_EQ(env(Json::array({field("X", c.path)}))->at("X"), c.value);
   }
   const auto bad = env(Json::array({field("X", "spec.nonsense")}));
   ASSERT_FALSE(bad);
   EXPECT_EQ(bad.error().message, "unsupported pod fieldPath: spec.nonsense");
+}
+
+TEST(Quantity, IsRoundedUp) {
+  struct Case {
+    const char* text;
+    std::uint64_t scale;
+    std::int64_t value;
+  };
+  constexpr std::int64_t kLargest = std::numeric_limits<std::int64_t>::max();
+  for (const Case& c : {Case{"2", 1000, 2000},
+                        Case{"0.1", 1000, 100},
+                        Case{"1.5", 1000, 1500},
+                        Case{"250m", 1000, 250},
+                        Case{"250m", 1, 1},
+                        Case{"1u", 1000, 1},
+                        Case{"100n", 1000, 1},
+                        Case{"1Ki", 1, 1024},
+                        Case{"1.5Gi", 1, 1610612736},
+                        Case{"64M", 1, 64000000},
+                        Case{"1e3", 1, 1000},
+                        Case{"1E-1", 1000, 100},
+                        Case{"12E", 1, kLargest},
+                        Case{"8Ei", 1, kLargest},
+                        Case{"7Ei", 1, 7LL << 60},
+                        Case{"0", 1000, 0},
+                        Case{"", 1, 0},
+                        Case{"x", 1, 0},
+                        Case{"1.2.3", 1, 0},
+                        Case{"1Xi", 1, 0},
+                        Case{"5e", 1, 0},
+                        Case{"123456789012345678901234567890", 1, kLargest},
+                        Case{"0.1234567890123456789012345", 1000, 124}}) {
+    SCOPED_TRACE(c.text);
+    EXPECT_EQ(quantity(c.text, c.scale), c.value);
+  }
+}
+
+TEST_F(PodEnvTest, ResolvesResources) {
+  const auto value = [&](const std::string& resource, const std::string& divisor = "",
+                         const std::string& container = "") {
+    Json c = container_json("c", "coracle/host"), other = container_json("other");
+    c["resources"] = {{"limits", {{"cpu", "1500m"}}}, {"requests", {{"memory", "100Mi"}}}};
+    other["resources"] = {{"limits", {{"memory", "64Mi"}}}};
+    Json reference = {{"resource", resource}};
+    if (!divisor.empty()) reference["divisor"] = divisor;
+    if (!container.empty()) reference["containerName"] = container;
+    c["env"] = Json::array({{{"name", "X"}, {"valueFrom", {{"resourceFieldRef", reference}}}}});
+    const Scene s(Json{{"containers", Json::array({c, other})}});
+    const auto computed = compute_env(s.pod, s.pod.containers[0], sources_);
+    if (!computed) return computed.error().message;
+    return std::map<std::string, std::string>(computed->begin(), computed->end())["X"];
+  };
+  sources_.allocatable = [] { return Allocatable{{"cpu", "4"}, {"memory", "8Gi"}}; };
+  EXPECT_EQ(value("limits.cpu"), "2");
+  EXPECT_EQ(value("limits.cpu", "1m"), "1500");
+  EXPECT_EQ(value("limits.memory", "1Mi"), "8192");  // without a limit, the node's
+  EXPECT_EQ(value("limits.memory", "", "other"), "67108864");
+  EXPECT_EQ(value("limits.cpu", "0", "other"), "4");
+  EXPECT_EQ(value("requests.memory", "1M"), "105");
+  EXPECT_EQ(value("requests.cpu"), "0");
+  EXPECT_EQ(value("limits.ephemeral-storage"), "0");
+  EXPECT_EQ(value("limits.disks"), "unsupported container resource: limits.disks");
+  EXPECT_EQ(value("limits.cpu", "", "nobody"), "container nobody not found");
+}
+
+TEST(OomScore, FollowsTheClassAndWhatWasAskedFor) {
+  struct Case {
+    const char *qos, *request;
+    int score;
+  };
+  for (const Case& c : {Case{"BestEffort", "", 1000}, Case{"Guaranteed", "1Gi", -997},
+                        Case{"Burstable", "", 999}, Case{"Burstable", "1Gi", 750},
+                        Case{"Burstable", "64Gi", 3}, Case{"Burstable", "1Ki", 999}}) {
+    SCOPED_TRACE(std::string(c.qos) + " " + c.request);
+    Json container = container_json("c");
+    if (*c.request != '\0') container["resources"] = {{"requests", {{"memory", c.request}}}};
+    const Scene s(Json{{"containers", Json::array({container})}}, {{"qosClass", c.qos}});
+    EXPECT_EQ(oom_score_adj(s.pod, s.pod.containers[0], std::int64_t{4} << 30), c.score);
+  }
 }
 
 TEST_F(PodEnvTest, ExpandsOnlyWhatCameBefore) {
@@ -133,6 +215,19 @@ TEST_F(PodEnvTest, ExpandsCommandAndArguments) {
   EXPECT_EQ(spec->args, std::vector<std::string>{"$(NOBODY)"});
   EXPECT_EQ(spec->working_dir, "/srv");
   EXPECT_EQ(spec->ports, std::vector<std::uint16_t>{5000});
+  EXPECT_EQ(spec->termination_message_path, "/dev/termination-log");
+  EXPECT_FALSE(spec->message_from_log);
+}
+
+TEST_F(PodEnvTest, TellsTheRuntimeWhereTheMessageIs) {
+  Json c = container_json("c");
+  c["terminationMessagePath"] = "/tmp/why";
+  c["terminationMessagePolicy"] = "FallbackToLogsOnError";
+  const Scene s(Json{{"containers", Json::array({c})}});
+  const auto spec = compute_container(s.pod, s.pod.containers[0], sources_);
+  ASSERT_TRUE(spec);
+  EXPECT_EQ(spec->termination_message_path, "/tmp/why");
+  EXPECT_TRUE(spec->message_from_log);
 }
 
 TEST(ServiceVariables, NameEveryPortAndSkipHeadlessServices) {

@@ -1,123 +1,8 @@
-// PodManager against the real registry, with a runtime and a network in memory.
-#include "node/pods/pod_manager.h"
-
-#include <csignal>
-#include <mutex>
-#include <thread>
-
-#include "scene.h"
-#include "support/fake_runtime.h"
-#include "support/registry_client.h"
+// The life of Pods under PodManager.
+#include "pod_manager_fixture.h"
 
 namespace coracle::pods {
 namespace {
-
-using resources::kPods;
-
-// Addresses by uid, as the Pod network hands them out.
-class FakeNetwork {
- public:
-  PodConnector connector() {
-    PodConnector out;
-    out.add = [this](const std::string& uid, const NetNs&) -> Result<Ip> {
-      const std::lock_guard lock(mutex_);
-      const auto it = ips_.find(uid);
-      if (it != ips_.end()) return it->second;
-      return ips_[uid] = Ip::parse("10.42.0.1")->plus(++last_);
-    };
-    out.del = [this](const std::string& uid) -> Result<void> {
-      const std::lock_guard lock(mutex_);
-      ips_.erase(uid);
-      return {};
-    };
-    out.gc = [this](const std::set<std::string>& live) -> Result<void> {
-      const std::lock_guard lock(mutex_);
-      std::erase_if(ips_, [&](const auto& entry) { return !live.contains(entry.first); });
-      return {};
-    };
-    return out;
-  }
-  std::map<std::string, Ip> ips() {
-    const std::lock_guard lock(mutex_);
-    return ips_;
-  }
-  void hold(const std::string& uid) {
-    const std::lock_guard lock(mutex_);
-    ips_[uid] = *Ip::parse("10.42.0.200");
-  }
-
- private:
-  std::mutex mutex_;
-  std::map<std::string, Ip> ips_;
-  std::uint64_t last_ = 1;
-};
-
-class PodManagerTest : public testing::Test {
- protected:
-  void TearDown() override { manager_.reset(); }
-  // An agent, or the next one after it.
-  void start() {
-    manager_.reset();
-    manager_ = std::make_unique<PodManager>(
-        *client_, clock_, runtime_, network_.connector(), events_,
-        PodWorkerOptions{"n1", *Ip::parse("192.0.2.6"), "cluster.local"});
-    manager_->start();
-    ASSERT_TRUE(manager_->wait_adopted(std::chrono::steady_clock::now() + 10s));
-  }
-  // The uid.
-  std::string make(const std::string& name, Json spec) {
-    spec["nodeName"] = "n1";
-    const auto made =
-        client_->create(kPods, Object(Json{{"metadata", {{"name", name}, {"namespace", "default"}}},
-                                           {"spec", std::move(spec)}}));
-    EXPECT_TRUE(made) << made.error().message;
-    return made ? made->uid() : "";
-  }
-  Json get(const std::string& name) { return client_.get(kPods, {"default", name}); }
-  bool await(const std::string& name, const std::function<bool(const Json&)>& wanted) {
-    return client_.await(kPods, {"default", name}, wanted);
-  }
-  bool await_phase(const std::string& name, const std::string& phase) {
-    return await(name, [&](const Json& pod) {
-      return json_string(pod, {"status", "phase"}) == phase;
-    });
-  }
-  bool await_gone(const std::string& name) {
-    return await(name, [](const Json& pod) { return pod.is_null(); });
-  }
-  // "TYPE REASON MESSAGE" of every Event.
-  std::set<std::string> events() {
-    events_.flush();
-    std::set<std::string> out;
-    const auto list = client_->list(resources::kEvents, {});
-    for (const Object& e : list->items)
-      out.insert(json_string(e.json(), {"type"}) + " " + json_string(e.json(), {"reason"}) + " " +
-                 json_string(e.json(), {"message"}));
-    return out;
-  }
-  void advance(std::chrono::seconds by) {
-    clock_.advance(by);
-    manager_->poke();
-  }
-
-  test::ManualClock clock_;
-  test::RegistryClient client_{clock_};
-  EventRecorder events_{*client_, clock_, "kubelet", "n1"};
-  test::FakeRuntime runtime_{clock_};
-  FakeNetwork network_;
-  std::unique_ptr<PodManager> manager_;
-};
-
-Json one(const std::string& policy = "Always") {
-  return spec_of(policy, Json::array({container_json("c")}));
-}
-const Json& status_of(const Json& pod) {
-  return pod["status"]["containerStatuses"][0];
-}
-int restarts_of(const Json& pod) {
-  const Json* count = json_find(pod, {"status", "containerStatuses"});
-  return count && !count->empty() ? (*count)[0]["restartCount"].get<int>() : -1;
-}
 
 TEST_F(PodManagerTest, RunsAPod) {
   start();
@@ -211,8 +96,7 @@ TEST_F(PodManagerTest, KillsWhatDoesNotEndInTime) {
   ASSERT_TRUE(await_phase("p", "Running"));
   ASSERT_TRUE(client_->remove(kPods, {"default", "p"}, {.grace_period_seconds = 20}));
   // Its last readiness is written after the signal went out.
-  for (int i = 0; i < 1000 && runtime_.read(runtime_.signals).empty(); ++i)
-    std::this_thread::sleep_for(5ms);
+  ASSERT_TRUE(test::eventually([&] { return !runtime_.read(runtime_.signals).empty(); }));
   advance(19s);
   EXPECT_FALSE(get("p").is_null());
   advance(1s);
@@ -230,10 +114,10 @@ TEST_F(PodManagerTest, AForcedDeletionTakesEverythingAtOnce) {
   // A successor of the same name is another Pod.
   const std::string uid = make("p", one());
   ASSERT_TRUE(await_phase("p", "Running"));
-  for (int i = 0; i < 1000 && runtime_.list()->size() > 1; ++i) std::this_thread::sleep_for(5ms);
-  ASSERT_EQ(runtime_.list()->size(), 1U);
+  ASSERT_TRUE(test::eventually([&] { return runtime_.list()->size() == 1; }));
   EXPECT_EQ(runtime_.list()->front().spec.pod_uid, uid);
-  EXPECT_EQ(network_.ips().size(), 1U);
+  // Its address goes after its processes.
+  EXPECT_TRUE(test::eventually([&] { return network_.ips().size() == 1; }));
 }
 
 TEST_F(PodManagerTest, AdoptsRunningPodsAndRemovesStrangers) {
@@ -298,60 +182,6 @@ TEST_F(PodManagerTest, AHostContainerNeedsACommand) {
            status_of(pod)["state"].value("/waiting/reason"_json_pointer, "") ==
                "CreateContainerError";
   }));
-}
-
-TEST_F(PodManagerTest, AMissingConfigMapIsAskedForAgain) {
-  start();
-  Json c = container_json("c");
-  c["envFrom"] = Json::array({{{"configMapRef", {{"name", "settings"}}}}});
-  const std::string uid = make("p", spec_of("Always", Json::array({c})));
-  ASSERT_TRUE(await("p", [](const Json& pod) {
-    return json_find(pod, {"status", "containerStatuses"}) &&
-           status_of(pod)["state"].value("/waiting/reason"_json_pointer, "") ==
-               "CreateContainerConfigError";
-  }));
-  EXPECT_EQ(status_of(get("p"))["state"]["waiting"]["message"], "configmap \"settings\" not found");
-  ASSERT_TRUE(
-      client_->create(resources::kConfigMaps,
-                      Object(Json{{"metadata", {{"name", "settings"}, {"namespace", "default"}}},
-                                  {"data", {{"COLOUR", "red"}}}})));
-  advance(10s);
-  ASSERT_TRUE(await_phase("p", "Running"));
-  const auto spec = runtime_.read(runtime_.specs)[uid + "/c"];
-  EXPECT_NE(std::find(spec.env.begin(), spec.env.end(),
-                      std::make_pair(std::string("COLOUR"), std::string("red"))),
-            spec.env.end());
-}
-
-TEST_F(PodManagerTest, ReadinessFollowsTheProbe) {
-  runtime_.change([](auto& r) { r.exec_exit["c"] = 1; });
-  start();
-  Json c = container_json("c");
-  c["readinessProbe"] = {{"exec", {{"command", Json::array({"check"})}}},
-                         {"periodSeconds", 1},
-                         {"failureThreshold", 1}};
-  const std::string uid = make("p", spec_of("Always", Json::array({c})));
-  ASSERT_TRUE(await_phase("p", "Running"));
-  EXPECT_EQ(status_of(get("p"))["ready"], false);
-  const auto ready = [&](bool wanted) {
-    return await("p", [&](const Json& pod) {
-      manager_->poke();
-      return status_of(pod)["ready"] == wanted;
-    });
-  };
-  runtime_.change([](auto& r) { r.exec_exit["c"] = 0; });
-  advance(1s);
-  ASSERT_TRUE(ready(true));
-  // A new agent believes what the last one knew, until a probe says otherwise.
-  manager_.reset();
-  const Json before = get("p");
-  runtime_.change([](auto& r) { r.exec_exit["c"] = 1; });
-  start();
-  advance(1s);
-  ASSERT_TRUE(ready(false));
-  EXPECT_EQ(before["status"]["containerStatuses"][0]["containerID"],
-            status_of(get("p"))["containerID"]);
-  EXPECT_TRUE(events().contains("Warning Unhealthy Readiness probe failed: said so"));
 }
 
 TEST_F(PodManagerTest, TroubleIsToldAndTriedAgain) {

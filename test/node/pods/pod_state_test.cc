@@ -66,6 +66,25 @@ TEST(SeedMemory, AVanishedSandboxCountsAsEnded) {
   EXPECT_EQ(s.view().state("c")->id, "id-c-4");
 }
 
+// What a container left to be told is no reason of its own, also for the next agent.
+TEST(SeedMemory, KeepsTerminationMessagesWhatTheyAre) {
+  for (const auto& [reason, message] :
+       {std::pair{"Error", "the disk is full"}, {"StartError", "exec: \"x\": no such file"}}) {
+    Json status = running_status("id-c-4", 4);
+    status["containerStatuses"][0]["state"] = {{"terminated",
+                                                {{"exitCode", 2},
+                                                 {"reason", reason},
+                                                 {"message", message},
+                                                 {"containerID", "process://id-c-4"},
+                                                 {"startedAt", "2026-01-02T03:00:00Z"},
+                                                 {"finishedAt", "2026-01-02T03:00:01Z"}}}};
+    Scene s({{"containers", Json::array({container_json("c")})}}, status);
+    seed_memory(s.memory, s.pod, nullptr);
+    EXPECT_EQ(terminated_state(*s.view().state("c")),
+              status["containerStatuses"][0]["state"]["terminated"]);
+  }
+}
+
 TEST(SeedMemory, APodThatNeverRanHasNothing) {
   Scene s({{"containers", Json::array({container_json("c")})}},
           {{"containerStatuses", Json::array({{{"name", "c"}, {"restartCount", 0}}})}});
@@ -94,6 +113,8 @@ TEST(ProbeTargets, WaitForTheStartupProbe) {
   s.deleting(30);
   targets = probe_targets(s.view(), kWall);
   EXPECT_EQ(targets.size(), 2U);  // nobody restarts it any more
+  s.probed("c").startup = Verdict::Unknown;
+  EXPECT_TRUE(probe_targets(s.view(), kWall).empty());
 }
 
 TEST(ProbeTargets, AdoptedContainersKeepTheirReadiness) {

@@ -154,6 +154,40 @@ TEST(PodStatus, KeepsTheLastEndBesideTheRunningContainer) {
   EXPECT_TRUE(c["state"].contains("running"));
 }
 
+TEST(PodStatus, TellsWhatAContainerLeft) {
+  Scene s(spec_of("Never", Json::array({container_json("c")})));
+  s.up().exited("c", 3).termination_message = "the disk is full\n";
+  const Json c = status_of(s)["containerStatuses"][0];
+  EXPECT_EQ(c["state"]["terminated"]["message"], "the disk is full\n");
+  EXPECT_EQ(c["state"]["terminated"]["reason"], "Error");
+  ContainerState both;
+  both.message = "why it did not start";
+  both.termination_message = "what it said";
+  EXPECT_EQ(terminated_state(both)["message"], "why it did not start: what it said");
+}
+
+// 12 KiB for a Pod, in equal parts, cut between characters.
+TEST(PodStatus, SeveralContainersShareTheRoomForMessages) {
+  Json init = Json::array(), main = Json::array();
+  for (const char* name : {"i", "a", "b", "d", "e"})
+    (name[0] == 'i' ? init : main).push_back(container_json(name));
+  Scene s(spec_of("Always", main, init));
+  s.up();
+  std::string message = "x";
+  while (message.size() < 4096) message += "\u20ac";
+  s.exited("i", 0).termination_message = message;
+  for (const char* name : {"a", "b", "d", "e"}) s.exited(name, 1).termination_message = message;
+  ContainerState before;
+  before.termination_message = message;
+  s.memory.containers["a"].last_terminated = Object(terminated_state(before));
+  const Json status = status_of(s);
+  const std::string expected = message.substr(0, 2455);  // 12,288 / 5, without half a character
+  EXPECT_EQ(status["initContainerStatuses"][0]["state"]["terminated"]["message"], expected);
+  for (const Json& c : status["containerStatuses"])
+    EXPECT_EQ(c["state"]["terminated"]["message"], expected);
+  EXPECT_EQ(status["containerStatuses"][0]["lastState"]["terminated"]["message"], expected);
+}
+
 TEST(PodStatus, OfInitContainers) {
   Scene s(spec_of("Always", Json::array({container_json("c")}),
                   Json::array({container_json("a"), container_json("b")})));

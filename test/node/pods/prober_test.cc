@@ -11,6 +11,7 @@
 
 #include "node/pods/pod_queue.h"
 #include "scene.h"
+#include "support/eventually.h"
 
 namespace coracle::pods {
 namespace {
@@ -70,6 +71,28 @@ class Server {
   std::thread thread_;
 };
 
+// A port that nobody listens on, and that nobody else can get meanwhile.
+class Closed {
+ public:
+  Closed() : fd_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    EXPECT_EQ(::bind(fd_, reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
+    socklen_t size = sizeof(address);
+    EXPECT_EQ(::getsockname(fd_, reinterpret_cast<sockaddr*>(&address), &size), 0);
+    port_ = ntohs(address.sin_port);
+  }
+  ~Closed() { ::close(fd_); }
+  Closed(const Closed&) = delete;
+  Closed& operator=(const Closed&) = delete;
+  std::int64_t port() const { return port_; }
+
+ private:
+  int fd_;
+  std::int64_t port_ = 0;
+};
+
 ProbeTarget target(const std::string& container, Probe::Kind kind, std::int64_t port) {
   ProbeTarget out;
   out.container = container;
@@ -77,6 +100,7 @@ ProbeTarget target(const std::string& container, Probe::Kind kind, std::int64_t 
   out.probe.kind = kind;
   out.probe.path = "/healthz?x=1";
   out.probe.failure_threshold = 1;
+  out.probe.timeout_seconds = 60;
   out.ip = *Ip::parse("127.0.0.1");
   out.port = port;
   return out;
@@ -87,7 +111,7 @@ ProbeResult probe_once(const ProbeTarget& what) {
   NetProbes probes;
   probes.start(1, what);
   for (int i = 0; i < 1000; ++i) {
-    const auto done = probes.wait(20s);
+    const auto done = probes.wait(60s);
     if (!done.empty()) return done.front().second;
   }
   return {false, "it never ended"};
@@ -130,18 +154,18 @@ TEST(NetProbes, SendWhatTheKubeletSends) {
 
 TEST(NetProbes, TellWhyNothingAnswered) {
   Server silent("");
-  std::int64_t closed = 0;
-  {
-    const Server once("x");
-    closed = once.port();
-  }
+  const Closed nobody;
+  const std::int64_t closed = nobody.port();
   const std::string at = "127.0.0.1:" + std::to_string(closed);
   EXPECT_TRUE(probe_once(target("c", Probe::Kind::TcpSocket, silent.port())).success);
   EXPECT_EQ(probe_once(target("c", Probe::Kind::TcpSocket, closed)).message,
-            "dial tcp " + at + ": connect: Connection refused");
-  EXPECT_EQ(probe_once(target("c", Probe::Kind::HttpGet, closed)).message,
-            "Get \"http://" + at + "/healthz?x=1\": connect: Connection refused");
-  const auto timed_out = probe_once(target("c", Probe::Kind::HttpGet, silent.port()));
+            "dial tcp " + at + ": connect: connection refused");
+  EXPECT_EQ(
+      probe_once(target("c", Probe::Kind::HttpGet, closed)).message,
+      "Get \"http://" + at + "/healthz?x=1\": dial tcp " + at + ": connect: connection refused");
+  ProbeTarget impatient = target("c", Probe::Kind::HttpGet, silent.port());
+  impatient.probe.timeout_seconds = 1;
+  const auto timed_out = probe_once(impatient);
   EXPECT_FALSE(timed_out.success);
   EXPECT_NE(timed_out.message.find("context deadline exceeded"), std::string::npos);
 }
@@ -197,9 +221,9 @@ class ProberTest : public testing::Test {
         system_clock(), std::move(exec),
         Prober::Listeners{
             [this](const std::string& uid) { queue_.mark(uid); },
-            [this](const std::string&, const ProbeTarget& what, const std::string& message) {
+            [this](const std::string&, const ProbeTarget& what, const ProbeResult& result) {
               const std::lock_guard lock(mutex_);
-              failures_[what.container] = message;
+              failures_[what.container] = result.message;
             }});
     prober_->start();
   }
@@ -207,7 +231,7 @@ class ProberTest : public testing::Test {
   bool wait(const std::string& uid, const std::function<bool(const ProbeOutcomes&)>& done) {
     for (int i = 0; i < 50; ++i) {
       if (done(prober_->outcomes(uid))) return true;
-      queue_.mark_at("time is over", std::chrono::steady_clock::now() + 10s);
+      queue_.mark_at("time is over", std::chrono::steady_clock::now() + 60s);
       const auto woken = queue_.take();
       if (!woken || *woken == "time is over") return false;
       queue_.done(*woken);
@@ -223,17 +247,15 @@ class ProberTest : public testing::Test {
 TEST_F(ProberTest, ASilentServerDelaysNobodyElse) {
   Server silent(""), good("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
   start();
-  const auto began = std::chrono::steady_clock::now();
   for (int i = 0; i < 20; ++i) {
     ProbeTarget what = target("slow", Probe::Kind::HttpGet, silent.port());
-    what.probe.timeout_seconds = 60;
+    what.probe.timeout_seconds = 600;
     prober_->set("slow-" + std::to_string(i), {what});
   }
   prober_->set("u", {target("c", Probe::Kind::HttpGet, good.port())});
   EXPECT_TRUE(wait("u", [](const ProbeOutcomes& outcomes) {
     return outcomes.at("c").readiness == Verdict::Success;
   }));
-  EXPECT_LT(std::chrono::steady_clock::now() - began, 5s);
   EXPECT_EQ(prober_->outcomes("slow-1").at("slow").readiness, Verdict::Unknown);
 }
 
@@ -248,7 +270,7 @@ TEST_F(ProberTest, SlowCommandsRunSideBySide) {
       if (++there == 5) all_there.set_value();
     }
     // Each waits for the other four.
-    const bool met = everybody.wait_for(10s) == std::future_status::ready;
+    const bool met = everybody.wait_for(60s) == std::future_status::ready;
     return ProbeResult{met, "alone"};
   });
   std::vector<ProbeTarget> targets;
@@ -267,14 +289,15 @@ TEST_F(ProberTest, TellsFailuresAndForgetsWhatIsRemoved) {
   nowhere.probe.port_name = "web";
   prober_->set("u", {target("c", Probe::Kind::Exec, 0), nowhere});
   EXPECT_TRUE(wait("u", [](const ProbeOutcomes& outcomes) {
-    return outcomes.at("c").readiness == Verdict::Failure &&
-           outcomes.at("nowhere").readiness == Verdict::Failure;
+    return outcomes.at("c").readiness == Verdict::Failure;
   }));
-  {
+  EXPECT_TRUE(test::eventually([this] {
     const std::lock_guard lock(mutex_);
-    EXPECT_EQ(failures_["c"], "not yet");
-    EXPECT_EQ(failures_["nowhere"], "the container has no port \"web\"");
-  }
+    return failures_["c"] == "not yet" &&
+           failures_["nowhere"] == "the container has no port \"web\"";
+  }));
+  // What could not be asked tells nothing of the container.
+  EXPECT_EQ(prober_->outcomes("u").at("nowhere").readiness, Verdict::Unknown);
   // The same probe keeps its verdict, another container's starts anew.
   ProbeTarget other = target("c", Probe::Kind::Exec, 0);
   prober_->set("u", {other});
@@ -285,6 +308,35 @@ TEST_F(ProberTest, TellsFailuresAndForgetsWhatIsRemoved) {
   EXPECT_EQ(prober_->outcomes("u").at("c").readiness, Verdict::Unknown);
   prober_->remove("u");
   EXPECT_TRUE(prober_->outcomes("u").empty());
+}
+
+// One that has failed its liveness or startup probe is going to end: nobody asks it any more. One
+// that is not ready may become so.
+TEST_F(ProberTest, AFailureForGoodIsNotProbedAgain) {
+  std::mutex mutex;
+  std::map<std::string, int> asked;
+  start([&](const std::string&, const ProbeTarget& what) {
+    const std::lock_guard lock(mutex);
+    ++asked[what.container];
+    return ProbeResult{false, "no"};
+  });
+  std::vector<ProbeTarget> targets;
+  for (const auto& [name, kind] : {std::pair{"ready", ProbeKind::Readiness},
+                                   {"live", ProbeKind::Liveness},
+                                   {"start", ProbeKind::Startup}}) {
+    targets.push_back(target(name, Probe::Kind::Exec, 0));
+    targets.back().kind = kind;
+    targets.back().probe.period_seconds = 1;
+    targets.back().probe.failure_threshold = 2;
+  }
+  prober_->set("u", targets);
+  EXPECT_TRUE(test::eventually([&] {
+    const std::lock_guard lock(mutex);
+    return asked["ready"] >= 4;
+  }));
+  const std::lock_guard lock(mutex);
+  EXPECT_EQ(asked["live"], 2);
+  EXPECT_EQ(asked["start"], 2);
 }
 
 TEST(PodQueue, NeverGivesOnePodToTwo) {

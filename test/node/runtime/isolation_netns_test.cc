@@ -152,6 +152,18 @@ TEST_F(ProcessRuntimeTest, EtcMayBeAFileSystemOfItsOwn) {
   EXPECT_EQ(seen, "markerhostsresolverx\n");
 }
 
+// An agent that the kernel is to spare does not hand that on to its Pods.
+TEST_F(ProcessRuntimeTest, ContainersAndCommandsHaveTheirOwnOomScore) {
+  sandbox();
+  ContainerSpec spec;
+  spec.name = "c";
+  spec.image = "coracle/host";
+  spec.command = {"sleep", "1000"};
+  spec.oom_score_adj = 750;
+  ASSERT_TRUE(runtime_->start_container("pod-a", spec));
+  EXPECT_EQ(output("cat /proc/1/oom_score_adj /proc/self/oom_score_adj"), "750\n750\n");
+}
+
 // Typing into the terminal it was given would run commands on the host.
 TEST_F(ProcessRuntimeTest, NobodyTypesIntoATerminal) {
   sandbox();
