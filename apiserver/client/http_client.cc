@@ -73,6 +73,8 @@ class HttpClient : public Client {
     return {};
   }
 
+  Result<std::string> text(const std::string& path) { return call("GET", path, "", ""); }
+
  private:
   // With kind and apiVersion, which the server wants in a body and leaves out of a list's items.
   static Object named(const Resource& resource, Object o) {
@@ -179,9 +181,7 @@ bool looks_like_pem(const std::string& text) {
   return text.find("-----BEGIN ") != std::string::npos;
 }
 
-}  // namespace
-
-Result<std::unique_ptr<Client>> make_http_client(const HttpClientOptions& options) {
+Result<std::unique_ptr<HttpClient>> make(const HttpClientOptions& options) {
   static const CURLcode started = curl_global_init(CURL_GLOBAL_DEFAULT);
   if (started != CURLE_OK) return Error{Code::Internal, "libcurl did not start"};
   HttpClientOptions o = options;
@@ -194,7 +194,17 @@ Result<std::unique_ptr<Client>> make_http_client(const HttpClientOptions& option
     return Error{Code::BadRequest, "the client certificate is no PEM text"};
   if (!o.client_key_pem.empty() && !looks_like_pem(o.client_key_pem))
     return Error{Code::BadRequest, "the client key is no PEM text"};
-  return std::unique_ptr<Client>(std::make_unique<HttpClient>(std::move(o)));
+  return std::make_unique<HttpClient>(std::move(o));
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Client>> make_http_client(const HttpClientOptions& options) {
+  return std::unique_ptr<Client>(TRY(make(options)));
+}
+
+Result<std::string> http_get(const HttpClientOptions& options, const std::string& path) {
+  return TRY(make(options))->text(path);
 }
 
 }  // namespace coracle

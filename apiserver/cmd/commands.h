@@ -3,6 +3,7 @@
 #pragma once
 
 #include <coracle/agent.h>
+#include <coracle/http_client.h>
 #include <coracle/net.h>
 #include <coracle/result.h>
 
@@ -33,6 +34,7 @@ int lab_url(const LabFlags& flags, const std::string& ns, const std::string& ser
 int lab_exec_command(const LabFlags& flags, const std::string& node, const std::string& pod,
                      const std::vector<std::string>& argv);
 
+// 0 only when the server and all nodes are ready.
 int print_status(const std::string& data_dir);
 int print_url(const std::string& data_dir, const std::string& ns, const std::string& service);
 int uninstall(const ServerFlags& flags);
@@ -46,6 +48,9 @@ std::string database_path(const std::string& data_dir);
 std::string lab_data_dir(const std::string& lab, const std::string& node);
 // "coracle: <message>" on stderr; returns 1.
 int fail(const Error& error);
+// The "InternalIP" of a Node, "" when it has none.
+std::string node_address(const Object& node);
+Result<HttpClientOptions> admin_options(const std::string& data_dir);
 // A client with the admin credentials under a server's data directory.
 Result<std::unique_ptr<Client>> admin_client(const std::string& data_dir);
 // The URLs of a Service's node ports, as `minikube service --url` prints them.

@@ -1,6 +1,5 @@
-// Commands that look at a running cluster or remove this node's traces.
+// Commands that ask a running cluster or remove this node's traces.
 #include <coracle/http_client.h>
-#include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -36,6 +35,8 @@ Result<std::string> server_url(const std::string& data_dir) {
   return Error{Code::NotFound, data_dir + "/kubeconfig names no server"};
 }
 
+}  // namespace
+
 std::string node_address(const Object& node) {
   const Json* addresses = json_find(node.json(), {"status", "addresses"});
   if (addresses == nullptr || !addresses->is_array()) return "";
@@ -44,37 +45,17 @@ std::string node_address(const Object& node) {
   return "";
 }
 
-Result<void> show_status(Client& client) {
-  const auto nodes = TRY(client.list(resources::kNodes, {}));
-  const auto pods = TRY(client.list(resources::kPods, {}));
-  const auto services = TRY(client.list(resources::kServices, {}));
-  for (const Object& node : nodes.items) {
-    std::string ready = "NotReady";
-    if (const Json* conditions = json_find(node.json(), {"status", "conditions"});
-        conditions != nullptr)
-      for (const Json& c : *conditions)
-        if (json_string(c, {"type"}) == "Ready" && json_string(c, {"status"}) == "True")
-          ready = "Ready";
-    std::cout << "node " << node.name() << "  " << ready << "  " << node_address(node) << "  pods "
-              << json_string(node.json(), {"spec", "podCIDR"}) << "\n";
-  }
-  std::size_t running = 0;
-  for (const Object& pod : pods.items)
-    if (json_string(pod.json(), {"status", "phase"}) == "Running") ++running;
-  std::cout << "pods " << running << " running of " << pods.items.size() << ", services "
-            << services.items.size() << "\n";
-  return {};
-}
-
-}  // namespace
-
-Result<std::unique_ptr<Client>> admin_client(const std::string& data_dir) {
+Result<HttpClientOptions> admin_options(const std::string& data_dir) {
   HttpClientOptions options;
   options.server = TRY(server_url(data_dir));
   options.ca_pem = TRY(read_file(data_dir + "/pki/ca.crt"));
   options.client_cert_pem = TRY(read_file(data_dir + "/pki/admin.crt"));
   options.client_key_pem = TRY(read_file(data_dir + "/pki/admin.key"));
-  return make_http_client(options);
+  return options;
+}
+
+Result<std::unique_ptr<Client>> admin_client(const std::string& data_dir) {
+  return make_http_client(TRY(admin_options(data_dir)));
 }
 
 Result<std::vector<std::string>> service_urls(Client& client, const ObjectKey& key) {
@@ -106,13 +87,6 @@ int print_url(const std::string& data_dir, const std::string& ns, const std::str
   if (!urls) return fail(urls.error());
   for (const auto& url : *urls) std::cout << url << "\n";
   return 0;
-}
-
-int print_status(const std::string& data_dir) {
-  auto client = admin_client(data_dir);
-  if (!client) return fail(client.error());
-  const auto shown = show_status(**client);
-  return shown ? 0 : fail(shown.error());
 }
 
 int uninstall(const ServerFlags& flags) {

@@ -20,4 +20,8 @@ struct HttpClientOptions {
 // Connects to nothing yet. BadRequest for an address that is no https URL or PEM text that is none.
 Result<std::unique_ptr<Client>> make_http_client(const HttpClientOptions& options);
 
+// The text of a path that names no object ("/version", "/metrics"). Unavailable when nobody
+// answers; else what the server's Status says.
+Result<std::string> http_get(const HttpClientOptions& options, const std::string& path);
+
 }  // namespace coracle

@@ -13,6 +13,9 @@
 namespace coracle::proxy {
 namespace {
 
+metrics::Counter starts("coracle_proxy_backend_starts_total",
+                        "Which tool the Service rules go through.");
+
 // About 300 Services of three endpoints.
 constexpr std::size_t kChunkChains = 1500;
 constexpr std::array<const char*, 2> kTables{"filter", "nat"};
@@ -183,8 +186,9 @@ Result<std::unique_ptr<ProxyBackend>> make_backend(const std::string& mode,
     return Error{Code::BadRequest,
                  "proxy mode \"" + mode + "\" is not built: the modes that work are: iptables"};
   }
-  return std::unique_ptr<ProxyBackend>(
-      std::make_unique<IptablesBackend>(TRY(IptablesTool::detect()), config));
+  auto tool = TRY(IptablesTool::detect());
+  starts.add(1, {{"backend", tool.name()}});
+  return std::unique_ptr<ProxyBackend>(std::make_unique<IptablesBackend>(std::move(tool), config));
 }
 
 }  // namespace coracle::proxy

@@ -2,6 +2,7 @@
 
 #include <coracle/metrics.h>
 
+#include <atomic>
 #include <utility>
 
 #include "proxy/iptables_backend.h"
@@ -13,6 +14,11 @@ using namespace std::chrono_literals;
 
 metrics::Histogram sync_times("kubeproxy_sync_proxy_rules_duration_seconds",
                               "Time to bring the Service rules up to date.", 0.001);
+
+std::atomic<double> last_success{0};
+const metrics::Gauge last_sync("kubeproxy_sync_proxy_rules_last_timestamp_seconds",
+                               "When the Service rules were last brought up to date.",
+                               [] { return last_success.load(); });
 
 // A flush by a firewall reload is repaired in under a second: the probe finds it in this time. With
 // iptables-nft it asks the kernel for a number; with iptables-legacy it runs iptables-restore,
@@ -76,6 +82,9 @@ Result<void> Proxier::sync(bool full) {
       backend_->sync(service_table({services_.list(), slices_.list(), config_.node_name}));
   sync_times.observe_since(
       begin, {{"kind", full ? "full" : "changes"}, {"result", synced ? "success" : "error"}});
+  if (synced)
+    last_success =
+        std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
   return synced;
 }
 

@@ -1,6 +1,8 @@
 """The commands themselves: coracle lab, url, status, and what the server refuses to start with."""
 import os
+import re
 import signal
+import socket
 import subprocess
 import tempfile
 
@@ -43,6 +45,15 @@ class LabCommands(LabTest):
         self.assertIn("running", out)
         self.assertIn("Ready", out)
 
+    def test_the_log_is_of_keys_and_values(self):
+        value = r'(?:[^ "=\\]+|"(?:[^"\\\x00-\x1f]|\\(?:["\\nrt]|x[0-9a-f]{2}|u[0-9a-f]{4}))*")'
+        line = re.compile(rf"time=\S+Z level=(debug|info|warning|error) component={value} msg={value}(?: \w+={value})*")
+        with open(os.path.join(os.path.dirname(self.lab.data_dir()), self.lab.node() + ".log"), encoding="utf-8") as f:
+            lines = f.read().splitlines()
+        self.assertTrue(any('component=server msg="serving the API" port=6443' in l for l in lines), lines)
+        for text in lines:
+            self.assertTrue(line.fullmatch(text), text)
+
     def test_up_again_starts_what_is_missing(self):
         pid = self.lab.server_pid()
         code, out, err = self.lab_command("up")
@@ -55,7 +66,7 @@ class LabCommands(LabTest):
         self.assertIn("Ready", self.lab.k("get", "nodes"))
 
     def test_two_labs_at_once_and_down_after_a_crash(self):
-        other = Lab(name=f"u{os.getpid() % 100000}")
+        other = Lab(name=f"u{os.getpid() % 1000000:06}")
         try:
             subnets = {l.get("nodes")["items"][0]["status"]["addresses"][0]["address"].rsplit(".", 1)[0]
                        for l in (self.lab, other)}
@@ -122,11 +133,14 @@ class Refusals(support.unittest.TestCase):
 
     def test_a_data_directory_has_one_server(self):
         with tempfile.TemporaryDirectory() as data:
+            with socket.socket() as free:  # a port that was free a moment ago
+                free.bind(("127.0.0.1", 0))
+                port = free.getsockname()[1]
             args = [CORACLE, "server", "--data-dir", data, "--no-agent", "--node-ip", "127.0.0.1", "--bind-address",
-                    "127.0.0.1", "--secure-port", str(20000 + os.getpid() % 10000)]
+                    "127.0.0.1", "--secure-port", str(port)]
             with subprocess.Popen(args, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as first:
                 try:
-                    eventually(lambda: os.path.exists(data + "/kubeconfig"), "a server")
+                    eventually(lambda: os.path.exists(data + "/kubeconfig"), "a server", timeout=60)
                     code, _, err = run(args, check=False)
                     self.assertNotEqual(code, 0)
                     self.assertTrue(err.strip())

@@ -1,5 +1,9 @@
 """The server dies and comes back: everything is there, and nobody who was using a Service noticed."""
+import configparser
+import glob
+import json
 import os
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -47,7 +51,7 @@ class Restart(LabTest):
                 eventually(lambda: self.lab.server_pid() is None, "the server gone")
                 size = os.path.getsize(log.name)
                 eventually(lambda: os.path.getsize(log.name) > size + 60, "requests without a server")
-                run([support.CORACLE, "lab", "up", "--nodes", "1", "--name", self.lab.name], timeout=90)
+                run([support.CORACLE, "lab", "up", "--nodes", "1", "--name", self.lab.name], timeout=150)
                 self.lab.k("get", "nodes")
                 size = os.path.getsize(log.name)
                 eventually(lambda: os.path.getsize(log.name) > size + 60, "requests after the start")
@@ -60,10 +64,56 @@ class Restart(LabTest):
         self.assertGreater(lines.count("ok"), 100)
         self.assertEqual(self.snapshot(), before)
 
+    def status(self):
+        return run([support.CORACLE, "status", "--data-dir", self.lab.data_dir()], check=False)
+
+    def pids(self):
+        """The first processes of the containers, as the Pods' own supervisors see them from outside."""
+        needle = (self.lab.data_dir() + "/pods/").encode()
+        out = set()
+        for path in glob.glob("/proc/[0-9]*/cmdline"):
+            try:
+                with open(path, "rb") as f:
+                    text = f.read()
+            except OSError:
+                continue
+            if text.startswith(b"coracle-supervisor") and needle in text:
+                out.add(path)
+        return out
+
+    def test_stop_and_start_as_systemd_does(self):
+        """KillMode=process: SIGTERM to the server alone. Pods and rules stay; status tells which is which."""
+        code, out, _ = self.status()
+        self.assertEqual(code, 1, "the examples have a Node that nobody runs")
+        self.assertRegex(out, "example-node +NotReady")
+        self.lab.k("delete", "node", "example-node")
+        code, out, err = self.status()
+        self.assertEqual(code, 0, out + err)
+        version = json.loads(self.lab.k("get", "--raw", "/version"))["gitVersion"]
+        for text in (f"ready  {version}", f"{self.lab.node()}  Ready", "Running", "iptables-", "ago", "snapshot",
+                     self.lab.data_dir()):
+            self.assertIn(text, out)
+        before, pids = self.snapshot(), self.pids()
+        self.assertGreater(len(pids), 6)
+        ip = self.lab.get("service", "backend")["spec"]["clusterIP"]
+        os.kill(self.lab.server_pid(), signal.SIGTERM)
+        eventually(lambda: self.lab.server_pid() is None, "the server gone")
+        self.assertEqual(self.pids(), pids)
+        answer = self.lab.exec("curl", "-sS", "--max-time", "20", f"http://{ip}:5000/hostname")[1]
+        self.assertTrue(answer.startswith("backend-"), answer)
+        code, out, _ = self.status()
+        self.assertEqual(code, 1)
+        self.assertIn("does not answer", out)
+        self.assertIn("snapshot", out)
+        run([support.CORACLE, "lab", "up", "--nodes", "1", "--name", self.lab.name], timeout=150)
+        self.assertEqual(self.pids(), pids)
+        self.assertEqual(self.snapshot(), before)
+        self.assertEqual(self.status()[0], 0)
+
     def test_pods_are_still_managed_after_a_restart(self):
         os.kill(self.lab.server_pid(), signal.SIGKILL)
         eventually(lambda: self.lab.server_pid() is None, "the server gone")
-        run([support.CORACLE, "lab", "up", "--nodes", "1", "--name", self.lab.name], timeout=90)
+        run([support.CORACLE, "lab", "up", "--nodes", "1", "--name", self.lab.name], timeout=150)
         self.apply(support.echo_pod("after", "after"))
         self.lab.wait_ready("after")
         self.lab.k("delete", "pod", "after")
@@ -72,6 +122,32 @@ class Restart(LabTest):
         self.lab.exec("sh", "-c", "kill 1", pod="default/frontend-3", check=False)
         eventually(lambda: self.lab.get("pod", "frontend-3")["status"]["containerStatuses"][0]["restartCount"] == before + 1,
                    "a restart")
+
+
+class Unit(unittest.TestCase):
+    """manifests/coracle.service"""
+    path = os.path.join(support.ROOT, "manifests/coracle.service")
+
+    def test_says_what_leaves_pods_alone(self):
+        unit = configparser.ConfigParser(interpolation=None)
+        unit.optionxform = str
+        unit.read(self.path)
+        service = unit["Service"]
+        self.assertEqual((service["Type"], service["KillMode"], service["Delegate"], service["Restart"]),
+                         ("notify", "process", "yes", "always"))
+        # However often it fails, it is started again.
+        self.assertEqual(unit["Unit"]["StartLimitIntervalSec"], "0")
+
+    def test_systemd_understands_it(self):
+        if not shutil.which("systemd-analyze"):
+            return  # where there is no systemd, nobody reads it
+        with tempfile.TemporaryDirectory() as directory:
+            with open(self.path, encoding="utf-8") as f:
+                text = f.read().replace("/usr/local/bin/coracle", support.CORACLE)
+            with open(directory + "/coracle.service", "w", encoding="utf-8") as f:
+                f.write(text)
+            code, out, err = run(["systemd-analyze", "verify", "--man=no", directory + "/coracle.service"], check=False)
+        self.assertEqual((code, out, err), (0, "", ""))
 
 
 if __name__ == "__main__":
