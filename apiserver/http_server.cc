@@ -1,10 +1,10 @@
 #include "http_server.h"
 
 #include <civetweb.h>
+#include <coracle/log.h>
 #include <coracle/metrics.h>
 #include <coracle/net.h>
 #include <poll.h>
-#include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <array>
@@ -112,7 +112,7 @@ class Server : public HttpServer {
 thread_local Server::Serving Server::serving_;
 
 int Server::on_log(const mg_connection* /*connection*/, const char* message) {
-  spdlog::debug("http: {}", message);
+  log::debug("http", message);
   return 1;
 }
 
