@@ -165,7 +165,8 @@ void check_resources(const Json& container, const std::string& path, FieldErrors
   const Json& resources = object_at(container, "resources");
   for (const char* list : {"limits", "requests"})
     for (const auto& [name, amount] : object_at(resources, list).items()) {
-      const std::string field = path + ".resources." + list + "[" + name + "]";
+      std::string field = path + ".resources.";
+      field.append(list).append("[").append(name).append("]");
       if (const std::string problem = qualified_name_problem(name); !problem.empty())
         errors.invalid(field, name, problem);
       if (!is_quantity(amount))
