@@ -55,10 +55,12 @@ class PodExecTest : public ProcessRuntimeTest {
  protected:
   void SetUp() override {
     ProcessRuntimeTest::SetUp();
+    before_ = signal(SIGPIPE, SIG_IGN);
     sandbox();
     ASSERT_TRUE(start({"sleep", "1000"}));
   }
   void TearDown() override {
+    (void)signal(SIGPIPE, before_);
     for (const int fd : {input_, output_})
       if (fd >= 0) close(fd);
     ProcessRuntimeTest::TearDown();
@@ -90,6 +92,7 @@ class PodExecTest : public ProcessRuntimeTest {
     EXPECT_EQ(waitpid(pid_, &status, 0), pid_);
     return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
   }
+  sighandler_t before_ = SIG_DFL;
   pid_t pid_ = 0;
   int input_ = -1, output_ = -1;
 };
@@ -114,7 +117,8 @@ TEST_F(PodExecTest, TheCommandGetsItsSignals) {
              "; echo ready; while :; do read x; done"});
     EXPECT_EQ(read_line(), "ready");
     ASSERT_EQ(kill(pid_, signal), 0);
-    ASSERT_EQ(write(input_, "\n", 1), 1);
+    // A shell may take the signal only when it has read its line, or be gone before it is written.
+    (void)!write(input_, "\n", 1);
     EXPECT_EQ(read_line(), "caught") << name;
     EXPECT_EQ(exit_code(), 9) << name;
     close(input_);
