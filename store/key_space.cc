@@ -33,19 +33,33 @@ Result<EntryPtr> KeySpace::get(std::string_view key) const {
   return it->second;
 }
 
-ListResult KeySpace::list(const ListQuery& query) const {
+Result<ListResult> KeySpace::list(const ListQuery& query) const {
+  // Held throughout: what is undone belongs to the entries it is undone from.
   const std::shared_lock lock(mutex_);
   ListResult result;
-  result.revision = revision_;
+  result.revision = query.at == 0 ? revision_ : query.at;
+  WatchHub::Former former;
+  if (query.at != 0) former = TRY(hub_.former(query.prefix, query.at));
   const bool after = !query.start_after.empty() && query.start_after >= query.prefix;
-  auto it = after ? entries_.upper_bound(query.start_after) : entries_.lower_bound(query.prefix);
-  for (; it != entries_.end() && starts_with(it->first, query.prefix); ++it) {
+  const auto begin = [&](const auto& map) {
+    return after ? map.upper_bound(query.start_after) : map.lower_bound(query.prefix);
+  };
+  const auto add = [&](const EntryPtr& entry) {
+    if (entry == nullptr) return;
     if (query.limit != 0 && result.entries.size() == query.limit) {
       ++result.remaining;
     } else {
-      result.entries.push_back(it->second);
+      result.entries.push_back(entry);
     }
+  };
+  auto was = begin(former);
+  for (auto it = begin(entries_); it != entries_.end() && starts_with(it->first, query.prefix);
+       ++it) {
+    for (; was != former.end() && was->first < it->first; ++was) add(was->second);
+    const bool changed = was != former.end() && was->first == it->first;
+    add(changed ? (was++)->second : it->second);
   }
+  for (; was != former.end(); ++was) add(was->second);
   result.more = result.remaining > 0;
   return result;
 }

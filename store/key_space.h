@@ -31,7 +31,7 @@ class KeySpace {
   KeySpace(Entries entries, Revision revision, Decorator decorate);
 
   Result<EntryPtr> get(std::string_view key) const;
-  ListResult list(const ListQuery& query) const;
+  Result<ListResult> list(const ListQuery& query) const;
   Revision revision() const;
   Result<std::unique_ptr<StoreWatch>> watch(std::string prefix, Revision from);
 
@@ -51,7 +51,7 @@ class KeySpace {
   // Guarded by mutex_.
   Entries entries_;
   Revision revision_;
-  WatchHub hub_;
+  mutable WatchHub hub_;
 };
 
 }  // namespace coracle

@@ -193,7 +193,7 @@ class SqliteStore final : public Store {
 
   Result<void> reconnect() {
     if (connection_) return {};
-    const auto truth = keys_.list({}).entries;
+    const auto truth = TRY(keys_.list({})).entries;
     std::string story = "the disk failed; the database has been opened again and checked";
     auto again = open_in_line(path_, truth, reserved_);
     if (!again && is_damage(again.error())) {

@@ -110,10 +110,7 @@ void WatchHub::publish(const std::vector<StoreEvent>& events) {
   });
 }
 
-Result<std::unique_ptr<StoreWatch>> WatchHub::watch(std::string prefix, Revision from) {
-  // Under one lock: register, then replay the ring. Whatever is published later comes after it,
-  // nothing twice.
-  const std::lock_guard lock(mutex_);
+Result<WatchHub::Ring::const_iterator> WatchHub::after(Revision from) const {
   if (from < forgotten_) {
     return Error{Code::Expired, "too old resource version: " + std::to_string(from) + " (" +
                                     std::to_string(forgotten_) + ")"};
@@ -123,11 +120,28 @@ Result<std::unique_ptr<StoreWatch>> WatchHub::watch(std::string prefix, Revision
                                        " lies in the future, the newest is " +
                                        std::to_string(last_)};
   }
-  auto subscriber =
-      std::make_shared<Subscriber>(std::move(prefix), from, std::max(limits_.queue, limits_.ring));
-  const auto first = std::upper_bound(
+  return std::upper_bound(
       ring_.begin(), ring_.end(), from,
       [](Revision revision, const StoreEvent& e) { return revision < e.revision; });
+}
+
+Result<WatchHub::Former> WatchHub::former(std::string_view prefix, Revision at) {
+  const std::lock_guard lock(mutex_);
+  Former former;
+  // An event's `previous` is the oldest state only in the first event of its key.
+  for (auto it = TRY(after(at)); it != ring_.end(); ++it)
+    if (std::string_view(it->entry->key).substr(0, prefix.size()) == prefix)
+      former.try_emplace(it->entry->key, it->previous);
+  return former;
+}
+
+Result<std::unique_ptr<StoreWatch>> WatchHub::watch(std::string prefix, Revision from) {
+  // Under one lock: register, then replay the ring. Whatever is published later comes after it,
+  // nothing twice.
+  const std::lock_guard lock(mutex_);
+  const auto first = TRY(after(from));
+  auto subscriber =
+      std::make_shared<Subscriber>(std::move(prefix), from, std::max(limits_.queue, limits_.ring));
   for (auto it = first; it != ring_.end(); ++it) subscriber->offer(*it);
   subscribers_.push_back(subscriber);
   return std::unique_ptr<StoreWatch>(std::make_unique<Handle>(std::move(subscriber)));

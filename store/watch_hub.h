@@ -7,6 +7,7 @@
 #include <condition_variable>
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <vector>
@@ -32,15 +33,23 @@ class WatchHub {
   // Events in revision order, all newer than any before.
   void publish(const std::vector<StoreEvent>& events);
   Result<std::unique_ptr<StoreWatch>> watch(std::string prefix, Revision from);
+  // What keys with the prefix that changed after `at` held then; nullptr: they were not there.
+  // Errors as watch's.
+  using Former = std::map<std::string, EntryPtr, std::less<>>;
+  Result<Former> former(std::string_view prefix, Revision at);
 
  private:
   class Subscriber;
   class Handle;
 
+  using Ring = std::deque<StoreEvent>;
+  // The first event after `from`. mutex_ is held.
+  Result<Ring::const_iterator> after(Revision from) const;
+
   const Limits limits_;
   std::mutex mutex_;
   // Guarded by mutex_.
-  std::deque<StoreEvent> ring_;
+  Ring ring_;
   Revision forgotten_;  // events up to this revision are not in the ring
   Revision last_;
   std::vector<std::weak_ptr<Subscriber>> subscribers_;

@@ -51,6 +51,7 @@ struct ListQuery {
   std::string prefix = {};       // keys that start with it, in key order
   std::string start_after = {};  // only keys greater than this one; "" = from the start
   std::size_t limit = 0;         // 0 = all
+  Revision at = 0;               // the state as of this revision; 0 = the newest
 };
 struct ListResult {
   std::vector<EntryPtr> entries;
@@ -86,6 +87,8 @@ class Store {
 
   // NotFound.
   virtual Result<EntryPtr> get(std::string_view key) const = 0;
+  // With a revision: Expired when it is older than the history that is kept, BadRequest when it is
+  // yet to come.
   virtual Result<ListResult> list(const ListQuery& query) const = 0;
 
   // Writes return when the write is durable (or, Ephemeral, in memory) and visible to every reader,

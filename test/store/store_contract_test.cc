@@ -97,6 +97,43 @@ TEST_P(StoreContract, ListIsOrderedPrefixedAndPaged) {
   EXPECT_EQ(store->list({.prefix = "/b/", .start_after = "/a"})->entries.size(), 3U);
 }
 
+TEST_P(StoreContract, ListsAsOfARevision) {
+  std::mt19937 random(7);
+  const auto pick = [&](int n) { return std::uniform_int_distribution<int>(0, n - 1)(random); };
+  const Revision start = store->revision();
+  std::map<Revision, std::vector<EntryPtr>> states{{start, entries_of(*store)}};
+  while (states.size() < 150) {
+    const std::string key = (pick(2) == 0 ? "/a/" : "/b/") + std::to_string(pick(8));
+    const auto there = store->get(key);
+    if (!there) {
+      ASSERT_TRUE(store->create(key, "new", {}));
+    } else if (pick(2) == 0) {
+      ASSERT_TRUE(store->update(key, "changed", (*there)->mod_revision, {}));
+    } else {
+      ASSERT_TRUE(store->remove(key, {}));
+    }
+    states[store->revision()] = entries_of(*store);
+  }
+  for (const auto& [revision, entries] : states) {
+    const auto then = store->list({.at = revision});
+    ASSERT_TRUE(then);
+    EXPECT_EQ(then->entries, entries) << revision;
+    EXPECT_EQ(then->revision, revision);
+    std::vector<EntryPtr> late;
+    for (const EntryPtr& entry : entries)
+      if (entry->key > "/a/3" && entry->key.starts_with("/a/")) late.push_back(entry);
+    const auto page =
+        store->list({.prefix = "/a/", .start_after = "/a/3", .limit = 1, .at = revision});
+    ASSERT_TRUE(page);
+    EXPECT_EQ(page->entries.size() + page->remaining, late.size()) << revision;
+    if (!late.empty()) {
+      EXPECT_EQ(page->entries.at(0), late[0]) << revision;
+    }
+  }
+  EXPECT_EQ(store->list({.at = -1}).error().code, Code::Expired);
+  EXPECT_EQ(store->list({.at = store->revision() + 1}).error().code, Code::BadRequest);
+}
+
 TEST_P(StoreContract, WatchReplaysThePastAndFollows) {
   const Revision start = store->revision();
   const Revision first = (*store->create("/a/1", "x", {}))->mod_revision;
