@@ -1,7 +1,10 @@
 // Services: the descriptor and defaults. Addresses and ports: service_allocation.cc.
 #include <coracle/object.h>
 
+#include <algorithm>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "resources/columns.h"
 #include "resources/fields.h"
@@ -59,17 +62,42 @@ void patch_carried_cluster_ip(Json& spec, const Json& old_spec) {
     spec["clusterIPs"] = Json::array({ip});
 }
 
+std::set<std::int64_t> node_ports(const Json& spec) {
+  std::set<std::int64_t> out;
+  for (const Json& port : array_in(spec, "ports"))
+    if (const auto number = number_in(port, "nodePort"); number != 0) out.insert(number);
+  return out;
+}
+
 // Ports keep their node ports when the client leaves them out, as `kubectl replace` of a plain
-// manifest does.
+// manifest does. A port is known by its name.
 void carry_node_ports(Json& spec, const Json& old_spec) {
   if (!spec.contains("ports") || !spec["ports"].is_array()) return;
+  const std::set<std::int64_t> used = node_ports(spec);
+  std::map<std::string, std::int64_t> before;
+  for (const Json& port : array_in(old_spec, "ports"))
+    before[text_in(port, "name")] = number_in(port, "nodePort");
   for (Json& port : spec["ports"]) {
     if (!port.is_object() || number_in(port, "nodePort") != 0) continue;
-    for (const Json& old : array_in(old_spec, "ports"))
-      if (number_in(old, "port") == number_in(port, "port") &&
-          text_in(old, "protocol") == text_in(port, "protocol") && number_in(old, "nodePort") != 0)
-        port["nodePort"] = number_in(old, "nodePort");
+    const auto it = before.find(text_in(port, "name"));
+    if (it != before.end() && it->second != 0 && used.count(it->second) == 0)
+      port["nodePort"] = it->second;
   }
+}
+
+// Node ports that the client only left in are dropped; new ones are for validation to refuse.
+void drop_node_ports(Json& spec, const Json& old_spec) {
+  if (!spec.contains("ports") || !spec["ports"].is_array()) return;
+  const std::set<std::int64_t> now = node_ports(spec);
+  const std::set<std::int64_t> before = node_ports(old_spec);
+  if (!std::includes(before.begin(), before.end(), now.begin(), now.end())) return;
+  for (Json& port : spec["ports"])
+    if (port.is_object()) port.erase("nodePort");
+}
+
+bool has_health_port(const Json& spec) {
+  return text_in(spec, "type") == "LoadBalancer" &&
+         text_in(spec, "externalTrafficPolicy") == "Local";
 }
 
 void prepare_update(Json& service, const Json& old) {
@@ -87,23 +115,25 @@ void prepare_update(Json& service, const Json& old) {
   } else {
     drop_carried(spec, old_spec, "externalName");
   }
-  const bool same_kind = exposes_node_ports(type) && exposes_node_ports(old_type);
-  if (same_kind) carry_node_ports(spec, old_spec);
-  if (!exposes_node_ports(type) && exposes_node_ports(old_type)) {
-    if (spec.contains("ports") && spec["ports"].is_array())
-      for (Json& port : spec["ports"])
-        for (const Json& before : array_in(old_spec, "ports"))
-          if (port.is_object() && number_in(before, "nodePort") == number_in(port, "nodePort"))
-            port.erase("nodePort");
-    drop_carried(spec, old_spec, "externalTrafficPolicy");
+  if (exposes_node_ports(old_type)) {
+    if (exposes_node_ports(type)) {
+      carry_node_ports(spec, old_spec);
+    } else {
+      drop_node_ports(spec, old_spec);
+      if (array_in(spec, "externalIPs").empty())
+        drop_carried(spec, old_spec, "externalTrafficPolicy");
+    }
   }
   if (type != "LoadBalancer") {
     drop_carried(spec, old_spec, "allocateLoadBalancerNodePorts");
     drop_carried(spec, old_spec, "loadBalancerClass");
     if (old_type == "LoadBalancer") object_in(service, "status")["loadBalancer"] = Json::object();
   }
-  const bool local = text_in(spec, "externalTrafficPolicy") == "Local" && type == "LoadBalancer";
-  if (!local) drop_carried(spec, old_spec, "healthCheckNodePort");
+  if (!has_health_port(spec)) {
+    drop_carried(spec, old_spec, "healthCheckNodePort");
+  } else if (has_health_port(old_spec) && number_in(spec, "healthCheckNodePort") == 0) {
+    spec["healthCheckNodePort"] = number_in(old_spec, "healthCheckNodePort");
+  }
   default_service(service);
 }
 

@@ -1,6 +1,7 @@
 // What a Service takes from the cluster's shared ranges, and gives back when its type or ports
 // change.
 #include <algorithm>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -64,6 +65,30 @@ Holding held_by(const Json& service) {
     held.ports.insert(number);
   return held;
 }
+
+// One number serves both protocols of a port, as upstream shares it (DNS over UDP and TCP).
+class Sharing {
+ public:
+  void add(const Json& port) {
+    const std::int64_t number = number_in(port, "nodePort");
+    if (number == 0) return;
+    numbers_[number_in(port, "port")].insert(number);
+    used_.emplace(number, text_in(port, "protocol"));
+  }
+  // 0: there is none to share.
+  std::int64_t for_port(const Json& port) const {
+    const auto numbers = numbers_.find(number_in(port, "port"));
+    if (numbers == numbers_.end()) return 0;
+    const std::string protocol = text_in(port, "protocol");
+    for (const std::int64_t number : numbers->second)
+      if (used_.count({number, protocol}) == 0) return number;
+    return 0;
+  }
+
+ private:
+  std::map<std::int64_t, std::set<std::int64_t>> numbers_;  // node ports of a port
+  std::set<std::pair<std::int64_t, std::string>> used_;     // node port and protocol
+};
 
 // One write's allocations. `taken` is given back if the write fails, `freed` once it has happened.
 class Session {
@@ -152,28 +177,15 @@ class Session {
       if (const auto number = number_in(ports[i], "nodePort"); number != 0)
         TRY(take_port(number, indexed("spec.ports", i) + ".nodePort"));
     if (!wants_node_ports(spec_)) return {};
+    Sharing sharing;
+    for (const Json& port : ports) sharing.add(port);
     for (Json& port : ports) {
       if (!port.is_object() || number_in(port, "nodePort") != 0) continue;
-      // One number serves both protocols of a port, as upstream shares it (DNS over UDP and TCP).
-      const std::int64_t shared = shared_port(ports, port);
+      const std::int64_t shared = sharing.for_port(port);
       port["nodePort"] = shared != 0 ? shared : TRY(take_any_port("nodePort"));
+      sharing.add(port);
     }
     return {};
-  }
-
-  static std::int64_t shared_port(const Json& ports, const Json& port) {
-    std::int64_t found = 0;
-    for (const Json& other : ports) {
-      const std::int64_t number = number_in(other, "nodePort");
-      if (number == 0 || number_in(other, "port") != number_in(port, "port")) continue;
-      if (text_in(other, "protocol") == text_in(port, "protocol")) continue;
-      const bool clashes = std::any_of(ports.begin(), ports.end(), [&](const Json& third) {
-        return number_in(third, "nodePort") == number &&
-               text_in(third, "protocol") == text_in(port, "protocol");
-      });
-      if (!clashes) found = number;
-    }
-    return found;
   }
 
   Result<void> take_health_port() {

@@ -199,6 +199,66 @@ TEST_F(ServiceTest, TypeChangesTakeAndGiveBack) {
   EXPECT_FALSE(spec.contains("externalName"));
 }
 
+TEST_F(ServiceTest, APortKeepsItsNodePortByName) {
+  const auto ports_of = [](const Json& service) {
+    std::map<std::string, int> out;
+    for (const Json& port : service["spec"]["ports"])
+      out[port.value("name", "")] = port.value("nodePort", 0);
+    return out;
+  };
+  const Json first =
+      make(kServices,
+           simple_service(
+               "s", {{"type", "NodePort"},
+                     {"ports", {{{"name", "a"}, {"port", 1}}, {{"name", "b"}, {"port", 2}}}}}));
+  auto held = ports_of(first);
+  // The numbers change and so does the order; a third port comes.
+  const auto changed = update(kServices, simple_service("s", {{"type", "NodePort"},
+                                                              {"ports",
+                                                               {{{"name", "b"}, {"port", 20}},
+                                                                {{"name", "c"}, {"port", 1}},
+                                                                {{"name", "a"}, {"port", 10}}}}}));
+  ASSERT_TRUE(changed) << changed.error().message;
+  auto now = ports_of(*changed);
+  EXPECT_EQ(now["a"], held["a"]);
+  EXPECT_EQ(now["b"], held["b"]);
+  EXPECT_NE(now["c"], 0);
+  // One asks for another's: that one gets a new one.
+  const auto moved = update(
+      kServices, simple_service("s", {{"type", "NodePort"},
+                                      {"ports",
+                                       {{{"name", "x"}, {"port", 1}, {"nodePort", held["a"]}},
+                                        {{"name", "a"}, {"port", 10}}}}}));
+  ASSERT_TRUE(moved) << moved.error().message;
+  EXPECT_EQ(ports_of(*moved)["x"], held["a"]);
+  EXPECT_NE(ports_of(*moved)["a"], held["a"]);
+}
+
+TEST_F(ServiceTest, NodePortsAreOnlyDroppedWhenTheyWereCarried) {
+  make(kServices, simple_service("s", {{"type", "NodePort"}, {"externalIPs", {"192.0.2.9"}}}));
+  Json spec = (*patch(kServices, "s", {{"spec", {{"externalTrafficPolicy", "Local"}}}}))["spec"];
+  spec["type"] = "ClusterIP";
+  spec["ports"][0]["nodePort"] = spec["ports"][0]["nodePort"].get<int>() == 30123 ? 30124 : 30123;
+  const auto refused = patch(kServices, "s", {{"spec", spec}});
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().causes.at(0).field, "spec.ports[0].nodePort");
+  const auto changed = patch(kServices, "s", {{"spec", {{"type", "ClusterIP"}}}});
+  ASSERT_TRUE(changed) << changed.error().message;
+  EXPECT_EQ((*changed)["spec"]["externalTrafficPolicy"], "Local")
+      << "external addresses still make use of it";
+}
+
+TEST_F(ServiceTest, TheHealthCheckPortStays) {
+  const Json spec = {{"type", "LoadBalancer"}, {"externalTrafficPolicy", "Local"}};
+  const Json made = make(kServices, simple_service("s", spec));
+  const auto replaced = update(kServices, simple_service("s", spec));
+  ASSERT_TRUE(replaced) << replaced.error().message;
+  EXPECT_EQ((*replaced)["spec"]["healthCheckNodePort"], made["spec"]["healthCheckNodePort"]);
+  const auto without = patch(kServices, "s", {{"spec", {{"externalTrafficPolicy", "Cluster"}}}});
+  ASSERT_TRUE(without) << without.error().message;
+  EXPECT_FALSE((*without)["spec"].contains("healthCheckNodePort"));
+}
+
 TEST_F(ServiceTest, ClusterIpIsImmutable) {
   make(kServices, simple_service("s", {{"clusterIP", "10.96.5.5"}}));
   for (const Json& spec : {Json{{"clusterIP", "10.96.5.6"}}, Json{{"clusterIP", "None"}}}) {
