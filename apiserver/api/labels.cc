@@ -11,6 +11,15 @@ namespace {
 using Operator = LabelSelector::Operator;
 using Requirement = LabelSelector::Requirement;
 
+// A selector is asked of every object of a kind: what it costs each of them is bounded.
+constexpr std::size_t kMostRequirements = 500;
+constexpr std::size_t kMostTerms = 100;
+
+Error too_many(const char* what, std::size_t limit) {
+  return {Code::BadRequest,
+          std::string("a selector may have at most ") + std::to_string(limit) + " " + what};
+}
+
 Error unparsable(const std::string& why) {
   return {Code::BadRequest, "unable to parse requirement: " + why};
 }
@@ -27,15 +36,25 @@ bool valid_name_part(std::string_view name) {
   if (std::isalnum(static_cast<unsigned char>(name.back())) == 0) return false;
   return std::all_of(name.begin(), name.end(), is_word_char);
 }
+// A DNS subdomain.
+bool valid_prefix(std::string_view prefix) {
+  const auto good = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '.';
+  };
+  if (prefix.empty() || prefix.size() > 253) return false;
+  if (!std::all_of(prefix.begin(), prefix.end(), good)) return false;
+  const auto edge = [](char c) { return c == '-' || c == '.'; };
+  for (std::size_t i = 0; i < prefix.size(); ++i) {
+    const bool first = i == 0 || prefix[i - 1] == '.';
+    const bool last = i + 1 == prefix.size() || prefix[i + 1] == '.';
+    if ((first || last) && edge(prefix[i])) return false;
+  }
+  return true;
+}
 bool valid_key(std::string_view key) {
   const auto slash = key.find('/');
   if (slash == std::string_view::npos) return valid_name_part(key);
-  const auto prefix = key.substr(0, slash);
-  if (prefix.empty() || prefix.size() > 253) return false;
-  const bool subdomain = std::all_of(prefix.begin(), prefix.end(), [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '.';
-  });
-  return subdomain && valid_name_part(key.substr(slash + 1));
+  return valid_prefix(key.substr(0, slash)) && valid_name_part(key.substr(slash + 1));
 }
 bool valid_value(std::string_view value) {
   return value.empty() || valid_name_part(value);
@@ -56,6 +75,7 @@ class Parser {
     std::vector<Requirement> out;
     skip();
     while (at_ < text_.size()) {
+      if (out.size() == kMostRequirements) return too_many("requirements", kMostRequirements);
       out.push_back(TRY(requirement()));
       skip();
       if (at_ == text_.size()) break;
@@ -152,7 +172,6 @@ class Parser {
       if (take(")")) break;
       if (!take(",")) return unparsable("found '" + rest() + "', expected: ',' or ')'");
     }
-    std::sort(r.values.begin(), r.values.end());
     return {};
   }
 
@@ -160,8 +179,8 @@ class Parser {
   std::size_t at_ = 0;
 };
 
-bool contains(const std::vector<std::string>& values, const std::string& value) {
-  return std::find(values.begin(), values.end(), value) != values.end();
+bool contains(const std::vector<std::string>& sorted, const std::string& value) {
+  return std::binary_search(sorted.begin(), sorted.end(), value);
 }
 
 bool holds(const Requirement& r, const Labels& labels) {
@@ -249,6 +268,11 @@ Result<Requirement> read_expression(const nlohmann::json& expression) {
 
 }  // namespace
 
+LabelSelector::LabelSelector(std::vector<Requirement> requirements)
+    : requirements_(std::move(requirements)) {
+  for (Requirement& r : requirements_) std::sort(r.values.begin(), r.values.end());
+}
+
 Result<LabelSelector> LabelSelector::parse(std::string_view text) {
   return LabelSelector(TRY(Parser(text).parse()));
 }
@@ -311,9 +335,11 @@ Result<FieldSelector> FieldSelector::parse(std::string_view text) {
       }
     }
     ++at;
+    if (part == 0 && parts[0].empty()) continue;  // "a=b," and ","
     if (part == 0 || parts[0].empty())
       return Error{Code::BadRequest, "invalid selector: '" + std::string(text) +
                                          "'; can't understand '" + parts[0] + "'"};
+    if (out.terms_.size() == kMostTerms) return too_many("terms", kMostTerms);
     out.terms_.push_back({parts[0], equal, parts[1]});
   }
   return out;

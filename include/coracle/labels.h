@@ -22,14 +22,14 @@ class LabelSelector {
   struct Requirement {
     std::string key;
     Operator op = Operator::Equals;
-    std::vector<std::string> values;
+    std::vector<std::string> values;  // sorted once they are a selector's
     bool operator==(const Requirement&) const = default;
   };
 
   LabelSelector() = default;  // matches everything
-  explicit LabelSelector(std::vector<Requirement> requirements)
-      : requirements_(std::move(requirements)) {}
-  // BadRequest "unable to parse requirement: ..." with what was wrong and where.
+  explicit LabelSelector(std::vector<Requirement> requirements);
+  // BadRequest "unable to parse requirement: ..." with what was wrong and where, or for more than
+  // 500 requirements.
   static Result<LabelSelector> parse(std::string_view text);
   // All labels equal. An empty map matches everything.
   static LabelSelector from_map(const Labels& labels);
@@ -54,6 +54,7 @@ class FieldSelector {
     std::string value;
     bool operator==(const Term&) const = default;
   };
+  // BadRequest with what was wrong, or for more than 100 terms.
   static Result<FieldSelector> parse(std::string_view text);
   // `value_of` yields the field's text, "" when absent.
   bool matches(const std::function<std::string(const std::string& field)>& value_of) const;

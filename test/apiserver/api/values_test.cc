@@ -71,14 +71,17 @@ TEST(LabelSelector, MatchesAsKubernetesDoes) {
         << c.text;
   }
   for (const char* bad :
-       {"a b c", "a=b=c", ",", "a,", "a in", "a in (b", "-a", "a=-", "a>x", "a=b,,c=d", "(a)"})
+       {"a b c", "a=b=c", ",", "a,", "a in", "a in (b", "-a", "a=-", "a>x", "a=b,,c=d", "(a)",
+        "a..b/c", "a-.b/c", ".a/b", "a./b", "-a/b", "A/b", "/b"})
     EXPECT_FALSE(LabelSelector::parse(bad)) << bad;
+  EXPECT_TRUE(LabelSelector::parse("a-b.c1/D_e.f"));
 }
 
 TEST(LabelSelector, ReadsSelectorDocuments) {
   const auto selector = LabelSelector::from_json(Json::parse(
-      R"({"matchLabels":{"a":"b"},"matchExpressions":[{"key":"c","operator":"In","values":["d","e"]}]})"));
+      R"({"matchLabels":{"a":"b"},"matchExpressions":[{"key":"c","operator":"In","values":["e","d","b"]}]})"));
   ASSERT_TRUE(selector);
+  EXPECT_TRUE(selector->matches({{"a", "b"}, {"c", "b"}}));
   EXPECT_TRUE(selector->matches({{"a", "b"}, {"c", "e"}}));
   EXPECT_FALSE(selector->matches({{"a", "b"}}));
   EXPECT_FALSE(LabelSelector::from_json(
@@ -95,6 +98,8 @@ TEST(FieldSelector, ParsesEscapesAndRefusesTheRest) {
   EXPECT_TRUE(selector->matches(
       [](const std::string& f) { return f == "metadata.name" ? "a,b" : "Running"; }));
   EXPECT_EQ(selector->to_string(), R"(metadata.name=a\,b,status.phase!=Failed)");
+  for (const char* empty : {"", ",", ",,"}) EXPECT_TRUE(FieldSelector::parse(empty)->empty());
+  EXPECT_EQ(FieldSelector::parse("a=b,")->terms().size(), 1U);
   for (const char* bad : {"a", "=b", "a=b=c", R"(a=\x)", R"(a=\)"})
     EXPECT_FALSE(FieldSelector::parse(bad)) << bad;
 }
