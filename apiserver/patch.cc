@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "json_weight.h"
 #include "schema.h"
 
 namespace coracle {
@@ -13,6 +14,7 @@ constexpr std::size_t kMostOperations = 10000;
 constexpr std::size_t kMostCopied = std::size_t{3} << 20;
 // Bytes of values that operations may place in all.
 constexpr std::size_t kMostWeighed = std::size_t{64} << 20;
+constexpr std::size_t kMostShifted = std::size_t{64} << 20;
 constexpr std::size_t kMostDepth = 1000;
 
 Error bad(const std::string& message) {
@@ -89,6 +91,28 @@ Result<Json*> child(Json& parent, const std::string& token, const Path& path) {
   return refused("the path \"" + shown(path) + "\" does not exist in the object");
 }
 
+// What the operations of one patch have done so far. Everything that puts a value somewhere asks
+// here first, so that values moved into values can neither nest nor grow without limit.
+struct Budget {
+  std::size_t weighed = 0;
+  std::size_t copied = 0;
+  std::size_t shifted = 0;
+
+  Result<Weight> put(const Path& path, const Json& value) {
+    const Weight weight = weigh(value);
+    weighed += weight.bytes;
+    if (path.size() + weight.depth > kMostDepth) return refused("the patch nests too deeply");
+    if (weighed > kMostWeighed) return refused("the patch moves too much");
+    return weight;
+  }
+  // An element that comes into or leaves a list moves those behind it.
+  Result<void> shift(std::size_t elements) {
+    shifted += elements;
+    if (shifted > kMostShifted) return refused("the patch moves too many list elements");
+    return {};
+  }
+};
+
 // What lies at the path, or at its parent when `depth` leaves tokens over.
 Result<Json*> locate(Json& document, const Path& path, std::size_t depth) {
   Json* at = &document;
@@ -96,7 +120,7 @@ Result<Json*> locate(Json& document, const Path& path, std::size_t depth) {
   return at;
 }
 
-Result<void> add(Json& document, const Path& path, Json value) {
+Result<void> add(Json& document, const Path& path, Json value, Budget& budget) {
   if (path.empty()) {
     document = std::move(value);
     return {};
@@ -113,16 +137,18 @@ Result<void> add(Json& document, const Path& path, Json value) {
     return {};
   }
   const std::size_t index = TRY(parse_index(path.back(), parent.size() + 1));
+  TRY(budget.shift(parent.size() - index));
   parent.insert(parent.begin() + static_cast<std::ptrdiff_t>(index), std::move(value));
   return {};
 }
 
-Result<Json> take(Json& document, const Path& path) {
+Result<Json> take(Json& document, const Path& path, Budget& budget) {
   if (path.empty()) return refused("the whole object cannot be removed");
   Json& parent = *TRY(locate(document, path, path.size() - 1));
   Json& item = *TRY(child(parent, path.back(), path));
   const bool in_list = parent.is_array();
   const auto index = in_list ? static_cast<std::size_t>(&item - &parent[0]) : 0;
+  if (in_list) TRY(budget.shift(parent.size() - index));
   Json value = std::move(item);
   if (in_list) {
     parent.erase(index);
@@ -170,44 +196,6 @@ bool is_prefix(const Path& prefix, const Path& path) {
   return prefix.size() < path.size() && std::equal(prefix.begin(), prefix.end(), path.begin());
 }
 
-// What a value costs: how deep it nests and about how many bytes it has.
-struct Weight {
-  std::size_t depth = 0;
-  std::size_t bytes = 0;
-};
-
-Weight weigh(const Json& value) {
-  Weight weight;
-  std::vector<std::pair<const Json*, std::size_t>> todo{{&value, 1}};
-  while (!todo.empty()) {
-    const auto [at, depth] = todo.back();
-    todo.pop_back();
-    weight.depth = std::max(weight.depth, depth);
-    weight.bytes += 16;
-    if (at->is_string()) weight.bytes += at->get_ref<const std::string&>().size();
-    for (auto it = at->begin(); at->is_structured() && it != at->end(); ++it) {
-      if (at->is_object()) weight.bytes += it.key().size();
-      todo.emplace_back(&*it, depth + 1);
-    }
-  }
-  return weight;
-}
-
-// What the operations of one patch have done so far. Everything that puts a value somewhere asks
-// here first, so that values moved into values can neither nest nor grow without limit.
-struct Budget {
-  std::size_t weighed = 0;
-  std::size_t copied = 0;
-
-  Result<Weight> put(const Path& path, const Json& value) {
-    const Weight weight = weigh(value);
-    weighed += weight.bytes;
-    if (path.size() + weight.depth > kMostDepth) return refused("the patch nests too deeply");
-    if (weighed > kMostWeighed) return refused("the patch moves too much");
-    return weight;
-  }
-};
-
 Result<void> transfer(Json& document, const Operation& operation, Budget& budget) {
   const Json& source = *TRY(locate(document, operation.from, operation.from.size()));
   const Weight weight = TRY(budget.put(operation.path, source));
@@ -215,23 +203,23 @@ Result<void> transfer(Json& document, const Operation& operation, Budget& budget
     if (is_prefix(operation.from, operation.path))
       return refused("a value cannot be moved into itself");
     if (operation.from == operation.path) return {};
-    return add(document, operation.path, TRY(take(document, operation.from)));
+    return add(document, operation.path, TRY(take(document, operation.from, budget)), budget);
   }
   budget.copied += weight.bytes;
   if (budget.copied > kMostCopied) return refused("the patch copies too much");
-  return add(document, operation.path, Json(source));
+  return add(document, operation.path, Json(source), budget);
 }
 
 Result<void> run(Json& document, const Operation& operation, Budget& budget) {
   if (operation.op == "move" || operation.op == "copy")
     return transfer(document, operation, budget);
   if (operation.op == "remove") {
-    TRY(take(document, operation.path));
+    TRY(take(document, operation.path, budget));
     return {};
   }
   if (operation.op == "add") {
     TRY(budget.put(operation.path, *operation.value));
-    return add(document, operation.path, *operation.value);
+    return add(document, operation.path, *operation.value, budget);
   }
   Json& target = *TRY(locate(document, operation.path, operation.path.size()));
   if (operation.op == "replace") {

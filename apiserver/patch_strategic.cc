@@ -7,6 +7,7 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "json_weight.h"
 #include "schema.h"
 
 namespace coracle {
@@ -16,6 +17,9 @@ constexpr std::string_view kDirective = "$patch";
 constexpr std::string_view kRetainKeys = "$retainKeys";
 constexpr std::string_view kOrder = "$setElementOrder/";
 constexpr std::string_view kDelete = "$deleteFromPrimitiveList/";
+
+// Bytes of list elements that one patch may merge into again, see merge_objects.
+constexpr std::size_t kMostMergedAgain = std::size_t{4} << 20;
 
 Error bad(const std::string& message) {
   return {Code::BadRequest, message};
@@ -57,7 +61,11 @@ Result<std::string> directive_of(const Json& patch) {
   return bad("unknown patch type found: " + it->dump().substr(0, 64));
 }
 
-Result<Json> merge_value(const Rule& rule, const Json* original, const Json& patch);
+struct Budget {
+  std::size_t merged_again = 0;
+};
+
+Result<Json> merge_value(const Rule& rule, const Json* original, const Json& patch, Budget& budget);
 
 // The value with every directive taken out, at every depth.
 Json plain(const Json& value) {
@@ -169,21 +177,35 @@ Result<ListPatch> read_list_patch(const Json& patch, const std::string& key) {
   return out;
 }
 
-Result<Json> merge_objects(const Rule& rule, const Json& original, const ListPatch& patch) {
+// A patch may name an element more than once, and each time costs as much as the element has
+// become.
+Result<void> count_again(const Json& element, Budget& budget) {
+  budget.merged_again += weigh(element).bytes;
+  if (budget.merged_again <= kMostMergedAgain) return {};
+  const std::string message = "the patch names the same list elements too often";
+  return Error{Code::Invalid, message, {{"FieldValueInvalid", message, "patch"}}};
+}
+
+Result<Json> merge_objects(const Rule& rule, const Json& original, const ListPatch& patch,
+                           Budget& budget) {
   Json merged = Json::array();
   for (const Json& item : original)
     if (!patch.deleted.contains(identity(item, rule.key))) merged.push_back(item);
   Places places = places_of(merged, rule.key);
+  std::vector<bool> touched(merged.size());
   Rule element_rule;
   element_rule.type = rule.type;
   for (const Json& element : patch.elements) {
     const std::string id = identity(element, rule.key);
     const auto it = places.find(id);
     if (it != places.end()) {
-      merged[it->second] = TRY(merge_value(element_rule, &merged[it->second], element));
+      if (touched[it->second]) TRY(count_again(merged[it->second], budget));
+      touched[it->second] = true;
+      merged[it->second] = TRY(merge_value(element_rule, &merged[it->second], element, budget));
     } else {
       places.emplace(id, merged.size());
-      merged.push_back(TRY(merge_value(element_rule, nullptr, element)));
+      touched.push_back(true);
+      merged.push_back(TRY(merge_value(element_rule, nullptr, element, budget)));
     }
   }
   return merged;
@@ -191,23 +213,23 @@ Result<Json> merge_objects(const Rule& rule, const Json& original, const ListPat
 
 // `order`: the field's $setElementOrder, or nullptr.
 Result<Json> merge_list(const Rule& rule, const Json& original, const Json& patch,
-                        const Json* order) {
+                        const Json* order, Budget& budget) {
   if (rule.key.empty()) {
     const Json merged = merge_scalars(original, patch);
     return reorder(merged, order != nullptr ? *order : patch, original, "");
   }
   const ListPatch list = TRY(read_list_patch(patch, rule.key));
   if (list.replace) return plain(list.elements);
-  const Json merged = TRY(merge_objects(rule, original, list));
+  const Json merged = TRY(merge_objects(rule, original, list, budget));
   return reorder(merged, order != nullptr ? *order : list.elements, original, rule.key);
 }
 
 // A merged list's patch, or its $setElementOrder alone.
 Result<void> patch_list(const Rule& rule, const std::string& name, const Json& patch,
-                        const Json* order, Json& document) {
+                        const Json* order, Json& document, Budget& budget) {
   const auto it = document.find(name);
   const Json original = it != document.end() && it->is_array() ? *it : Json::array();
-  document[name] = TRY(merge_list(rule, original, patch, order));
+  document[name] = TRY(merge_list(rule, original, patch, order, budget));
   return {};
 }
 
@@ -244,7 +266,8 @@ Result<void> delete_scalars(const Json& patch, Json& document) {
 }
 
 // Orders for lists that the patch itself leaves alone.
-Result<void> order_untouched(const SchemaType* type, const Json& patch, Json& document) {
+Result<void> order_untouched(const SchemaType* type, const Json& patch, Json& document,
+                             Budget& budget) {
   for (const auto& [key, order] : patch.items()) {
     if (!key.starts_with(kOrder)) continue;
     if (!order.is_array()) return bad("invalid patch format of " + key.substr(0, 200));
@@ -253,28 +276,29 @@ Result<void> order_untouched(const SchemaType* type, const Json& patch, Json& do
     const auto list = document.find(name);
     if (!rule.merges_lists || patch.contains(name) || list == document.end() || !list->is_array())
       continue;
-    TRY(patch_list(rule, name, Json::array(), &order, document));
+    TRY(patch_list(rule, name, Json::array(), &order, document, budget));
   }
   return {};
 }
 
 Result<void> merge_member(const SchemaType* type, const std::string& name, const Json& value,
-                          const Json& patch, Json& document) {
+                          const Json& patch, Json& document, Budget& budget) {
   const Rule rule = rule_of(type, name);
   if (value.is_array() && rule.merges_lists) {
     const auto order = patch.find(std::string(kOrder) + name);
-    return patch_list(rule, name, value, order != patch.end() ? &*order : nullptr, document);
+    return patch_list(rule, name, value, order != patch.end() ? &*order : nullptr, document,
+                      budget);
   }
   if (value.is_object() && TRY(directive_of(value)) == "delete") {
     document.erase(name);
     return {};
   }
   const auto it = document.find(name);
-  document[name] = TRY(merge_value(rule, it == document.end() ? nullptr : &*it, value));
+  document[name] = TRY(merge_value(rule, it == document.end() ? nullptr : &*it, value, budget));
   return {};
 }
 
-Result<Json> merge_map(const SchemaType* type, Json document, const Json& patch) {
+Result<Json> merge_map(const SchemaType* type, Json document, const Json& patch, Budget& budget) {
   const std::string directive = TRY(directive_of(patch));
   if (directive == "replace") return plain(patch);
   if (directive == "delete") return Json::object();
@@ -285,18 +309,19 @@ Result<Json> merge_map(const SchemaType* type, Json document, const Json& patch)
     if (value.is_null()) {
       document.erase(key);
     } else {
-      TRY(merge_member(type, key, value, patch, document));
+      TRY(merge_member(type, key, value, patch, document, budget));
     }
   }
-  TRY(order_untouched(type, patch, document));
+  TRY(order_untouched(type, patch, document, budget));
   return document;
 }
 
-Result<Json> merge_value(const Rule& rule, const Json* original, const Json& patch) {
+Result<Json> merge_value(const Rule& rule, const Json* original, const Json& patch,
+                         Budget& budget) {
   if (!patch.is_object()) return plain(patch);
   if (rule.replaces || original == nullptr || !original->is_object())
-    return merge_map(rule.type, Json::object(), patch);
-  return merge_map(rule.type, *original, patch);
+    return merge_map(rule.type, Json::object(), patch, budget);
+  return merge_map(rule.type, *original, patch, budget);
 }
 
 }  // namespace
@@ -304,7 +329,8 @@ Result<Json> merge_value(const Rule& rule, const Json* original, const Json& pat
 Result<Json> apply_strategic_merge_patch(const SchemaType& type, Json document, const Json& patch) {
   if (!patch.is_object()) return bad("a strategic merge patch is a JSON object");
   if (!document.is_object()) return bad("only an object can be patched");
-  return merge_map(&type, std::move(document), patch);
+  Budget budget;
+  return merge_map(&type, std::move(document), patch, budget);
 }
 
 }  // namespace coracle

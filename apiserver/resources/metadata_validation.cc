@@ -29,6 +29,7 @@ void check_annotations(const Json& annotations, FieldErrors& errors) {
 
 void check_owners(const Json& metadata, FieldErrors& errors) {
   std::string controller;
+  bool second = false;
   const Json& owners = array_in(metadata, "ownerReferences");
   for (std::size_t i = 0; i < owners.size(); ++i) {
     const std::string field = indexed("metadata.ownerReferences", i);
@@ -38,11 +39,12 @@ void check_owners(const Json& metadata, FieldErrors& errors) {
       if (unset(owners[i], key)) errors.invalid(field + "." + key, "", "must not be empty");
     if (!json_bool(owners[i], {"controller"})) continue;
     const std::string who = text_in(owners[i], "kind") + "/" + text_in(owners[i], "name");
-    if (!controller.empty())
+    if (!controller.empty() && !second)
       errors.invalid(
           "metadata.ownerReferences", owners,
           "Only one reference can have Controller set to true. Found \"true\" in references for " +
               controller + " and " + who);
+    second = !controller.empty();  // said once: it shows the whole list
     controller = who;
   }
 }
@@ -95,9 +97,10 @@ void check_metadata_update(const Json& metadata, const Json& old, FieldErrors& e
   }
   if (!has(old, "deletionTimestamp")) return;
   std::string added;
-  const Json& before = array_in(old, "finalizers");
+  const Json& old_list = array_in(old, "finalizers");
+  const std::set<Json> before(old_list.begin(), old_list.end());
   for (const Json& finalizer : array_in(metadata, "finalizers"))
-    if (std::find(before.begin(), before.end(), finalizer) == before.end())
+    if (before.count(finalizer) == 0)
       added += (added.empty() ? "" : ", ") +
                finalizer.dump(-1, ' ', false, Json::error_handler_t::replace);
   if (!added.empty())

@@ -2,7 +2,6 @@
 // ValidatePodUpdate.
 #include <coracle/net.h>
 
-#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -194,9 +193,10 @@ void validate_pod_update(const Json& pod, const Json& old, FieldErrors& errors) 
   const Json& old_spec = object_at(old, "spec");
   if (array_in(spec, "containers").size() != array_in(old_spec, "containers").size())
     errors.forbidden("spec.containers", "pod updates may not add or remove containers");
-  const Json& tolerations = array_in(spec, "tolerations");
+  const Json& list = array_in(spec, "tolerations");
+  const std::set<Json> tolerations(list.begin(), list.end());
   for (const Json& before : array_in(old_spec, "tolerations"))
-    if (std::find(tolerations.begin(), tolerations.end(), before) == tolerations.end()) {
+    if (tolerations.count(before) == 0) {
       errors.forbidden("spec.tolerations",
                        "existing toleration can not be modified except its tolerationSeconds");
       break;
