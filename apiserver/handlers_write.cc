@@ -155,13 +155,14 @@ Handlers::Answer Handlers::patch(const Call& call) const {
   PatchRequest request;
   request.type = TRY(patch_type(call.http.header("Content-Type")));
   if (call.http.body.empty()) return Error{Code::BadRequest, "the request has no body"};
-  request.body = call.http.body;
+  ParsedBody body = TRY(parse_json_body(call.http.body));
+  request.document = std::move(body.document);
   Warnings warnings;
   const auto decode = [&](Json& patched) -> Result<void> {
     warnings.clear();  // the patch may be applied again after a lost race
     TRY(check_type(call.kind.resource, patched));
-    return check_schema(call.kind.resource, call.kind.schema_type, patched, validation, {},
-                        warnings);
+    return check_schema(call.kind.resource, call.kind.schema_type, patched, validation,
+                        body.duplicate_fields, warnings);
   };
   const Json patched = TRY(options_.registry.patch(call.kind, call.key(), call.route.subresource,
                                                    request, options, decode));

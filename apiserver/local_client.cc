@@ -125,7 +125,7 @@ Result<Object> LocalClient::update(const Resource& resource, const Object& objec
 Result<Object> LocalClient::patch(const Resource& resource, const ObjectKey& key, PatchType type,
                                   const Json& patch, const std::string& subresource) {
   const ResourceKind* kind = TRY(kind_of(resource));
-  const PatchRequest request{type, patch.dump(-1, ' ', false, Json::error_handler_t::replace)};
+  const PatchRequest request{type, patch};
   return Object(TRY(registry_.patch(*kind, key, subresource, request, {},
                                     [&](Json& patched) { return check(*kind, patched); })));
 }

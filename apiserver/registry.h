@@ -112,7 +112,7 @@ struct ListPage {
 
 struct PatchRequest {
   PatchType type = PatchType::JsonMerge;
-  std::string body;  // JSON text
+  Json document;
 };
 
 // The API without HTTP. Thread-safe. Errors carry the texts and causes Kubernetes clients expect.

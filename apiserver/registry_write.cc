@@ -213,21 +213,20 @@ Result<Json> RegistryImpl::patch(const ResourceKind& kind, const ObjectKey& key,
                                  const std::string& subresource, const PatchRequest& request,
                                  const WriteOptions& options,
                                  const std::function<Result<void>(Json& patched)>& decode) {
-  const ParsedBody body = TRY(parse_json_body(request.body));
   const SchemaType* type = Schema::instance().find(kind.schema_type);
   return write({kind, key, subresource, options}, [&](const Json& current) -> Result<Json> {
     Json next;
     switch (request.type) {
       case PatchType::JsonMerge:
-        next = TRY(apply_json_merge_patch(current, body.document));
+        next = TRY(apply_json_merge_patch(current, request.document));
         break;
       case PatchType::JsonPatch:
-        next = TRY(apply_json_patch(current, body.document));
+        next = TRY(apply_json_patch(current, request.document));
         break;
       case PatchType::StrategicMerge:
         if (type == nullptr)
           return Error{Code::UnsupportedMediaType, "strategic merge needs a schema"};
-        next = TRY(apply_strategic_merge_patch(*type, current, body.document));
+        next = TRY(apply_strategic_merge_patch(*type, current, request.document));
         break;
     }
     TRY(require_object(next));

@@ -171,6 +171,12 @@ TEST_F(HandlersTest, Patches) {
   reply =
       patch(map("a") + "?fieldValidation=Strict", "application/merge-patch+json", R"({"nope":1})");
   EXPECT_EQ(reply.code, 400);
+  const std::string twice = R"({"data":{"x":"1","x":"2"}})";
+  reply = patch(map("a") + "?fieldValidation=Strict", "application/merge-patch+json", twice);
+  EXPECT_EQ(reply.code, 400);
+  EXPECT_THAT(reply.body, HasSubstr("duplicate field \\\"data.x\\\""));
+  reply = patch(map("a"), "application/merge-patch+json", twice);
+  EXPECT_EQ(reply.header("warning"), "299 - \"duplicate field \\\"data.x\\\"\"");
 }
 
 TEST_F(HandlersTest, ListsPagesAndSelectors) {

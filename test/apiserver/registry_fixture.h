@@ -63,7 +63,7 @@ class RegistryFixture : public ::testing::Test {
   }
   Result<Json> patch(const Resource& r, const std::string& name, const Json& body,
                      WriteOptions options = {}) {
-    return registry_->patch(kind(r), key(r, name), "", {PatchType::JsonMerge, body.dump()}, options,
+    return registry_->patch(kind(r), key(r, name), "", {PatchType::JsonMerge, body}, options,
                             nullptr);
   }
   Result<Registry::Removed> remove(const Resource& r, const std::string& name,
