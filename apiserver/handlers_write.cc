@@ -11,13 +11,14 @@ namespace {
 
 using Warnings = std::vector<std::string>;
 
-// RFC 7234's warn-text: a quoted string.
+// RFC 7234's warn-text: a quoted string. What a client named may hold anything, a header may not.
 void add_warnings(HttpResponse& response, const Warnings& warnings) {
   for (const std::string& warning : warnings) {
     std::string quoted;
     for (const char c : warning) {
       if (c == '"' || c == '\\') quoted += '\\';
-      quoted += c;
+      const auto byte = static_cast<unsigned char>(c);
+      quoted += byte < 0x20 || byte == 0x7f ? ' ' : c;
     }
     response.headers.emplace_back("Warning", "299 - \"" + quoted + "\"");
   }

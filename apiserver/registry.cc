@@ -23,6 +23,15 @@ std::string encode_object(const Json& object) {
   return bare.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
+Result<std::string> encode_bounded(const Json& object) {
+  constexpr std::size_t kMostStored = std::size_t{3} << 20;
+  std::string text = encode_object(object);
+  if (text.size() <= kMostStored) return text;
+  return Error{Code::TooLarge, "Request entity too large: the object has " +
+                                   std::to_string(text.size()) + " bytes, limit is " +
+                                   std::to_string(kMostStored)};
+}
+
 Json with_revision(Json object, Revision revision) {
   object_in(object, "metadata")["resourceVersion"] = std::to_string(revision);
   return object;

@@ -19,8 +19,8 @@
 
 namespace coracle {
 
-// Collects every bad field of one request, for one 422. Paths as Kubernetes writes them:
-// "spec.ports[0].port".
+// Collects every bad field of one request (the first 1000), for one 422. Paths as Kubernetes writes
+// them: "spec.ports[0].port".
 class FieldErrors {
  public:
   void required(const std::string& field, const std::string& detail = "");
@@ -35,6 +35,7 @@ class FieldErrors {
   const std::vector<Cause>& causes() const { return causes_; }
 
  private:
+  bool full();  // so many that one more would only be said to exist
   std::vector<Cause> causes_;
 };
 

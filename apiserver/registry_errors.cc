@@ -42,7 +42,7 @@ Error invalid(const Resource& resource, const std::string& name, const FieldErro
   std::string joined;
   for (const Cause& cause : errors.causes()) {
     if (!joined.empty()) joined += ", ";
-    joined += cause.field + ": " + cause.message;
+    joined += (cause.field.empty() ? "" : cause.field + ": ") + cause.message;
   }
   if (errors.causes().size() != 1) joined = "[" + joined + "]";
   return {Code::Invalid, kind + " \"" + name + "\" is invalid: " + joined, errors.causes()};

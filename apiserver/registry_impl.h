@@ -88,6 +88,8 @@ class RegistryImpl : public Registry {
 // Documents as they are stored: without resourceVersion, which the store's decorator stamps in.
 Json decode_entry(const Entry& entry);
 std::string encode_object(const Json& object);
+// TooLarge above 3 MiB: by many patches an object could grow past what one request can bring.
+Result<std::string> encode_bounded(const Json& object);
 Json with_revision(Json object, Revision revision);
 // True when nothing holds the object any more: it is being deleted, its grace period is over, no
 // finalizers.

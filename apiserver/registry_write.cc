@@ -1,7 +1,7 @@
 // Creations and changes: default -> prepare -> validate -> allocate -> store.
 #include <nlohmann/json.hpp>
-#include <random>
 
+#include "generated_names.h"
 #include "registry_errors.h"
 #include "registry_impl.h"
 #include "resources/fields.h"
@@ -15,33 +15,6 @@ namespace {
 // again.
 constexpr int kMostAttempts = 64;
 constexpr int kNameAttempts = 8;
-constexpr std::size_t kGeneratedPrefix = 58;
-
-std::uint64_t random_bits() {
-  thread_local std::mt19937_64 engine = [] {
-    std::random_device device;
-    std::seed_seq seed{device(), device(), device(), device()};
-    return std::mt19937_64(seed);
-  }();
-  return engine();
-}
-
-std::string random_uid() {
-  constexpr std::string_view kHex = "0123456789abcdef";
-  std::string uid = "xxxxxxxx-xxxx-4xxx-yxxx-xxxxxxxxxxxx";  // RFC 9562, version 4
-  for (char& c : uid) {
-    if (c == 'x') c = kHex[random_bits() & 15U];
-    if (c == 'y') c = kHex[8U + (random_bits() & 3U)];
-  }
-  return uid;
-}
-
-std::string generated_name(const std::string& prefix) {
-  constexpr std::string_view kLetters = "bcdfghjklmnpqrstvwxz2456789";
-  std::string name = prefix.substr(0, kGeneratedPrefix);
-  for (int i = 0; i < 5; ++i) name += kLetters[random_bits() % kLetters.size()];
-  return name;
-}
 
 Result<void> require_object(const Json& object) {
   if (!object.is_object())
@@ -191,8 +164,9 @@ Result<Json> RegistryImpl::store_new(const ResourceKind& kind, Json object,
   // address is taken.
   if (store_.get(where)) return already_exists(kind.resource, key.name);
   PendingAllocation allocation(TRY(allocate(kind, &object, nullptr, options.dry_run)));
+  std::string text = TRY(encode_bounded(object));
   if (options.dry_run) return object;
-  auto entry = store_.create(where, encode_object(object),
+  auto entry = store_.create(where, std::move(text),
                              {kind.ephemeral ? Durability::Ephemeral : Durability::Durable});
   if (!entry && is_already_exists(entry.error())) return already_exists(kind.resource, key.name);
   if (!entry) return entry.error();
@@ -332,15 +306,17 @@ Result<std::optional<Json>> RegistryImpl::store_changed(const Target& target, co
                                                         const Json& old, Json next) {
   const ResourceKind& kind = target.kind;
   const bool dry_run = target.options.dry_run;
-  const bool main = target.subresource.empty();
-  PendingAllocation allocation(main ? TRY(allocate(kind, &next, &old, dry_run)) : Allocation{});
+  PendingAllocation allocation(
+      target.subresource.empty() ? TRY(allocate(kind, &next, &old, dry_run)) : Allocation{});
   // No write without a change: clients compare resourceVersions to say "unchanged".
-  if (next == old && !deletion_complete(next)) {
+  const bool gone = deletion_complete(next);
+  if (next == old && !gone) {
     allocation.commit();
     return std::optional<Json>(old);
   }
+  std::string text = gone ? "" : TRY(encode_bounded(next));
   if (dry_run) return std::optional<Json>(std::move(next));
-  if (deletion_complete(next)) {
+  if (gone) {
     auto removed = store_.remove(entry.key, entry.mod_revision);
     if (!removed && (is_conflict(removed.error()) || is_not_found(removed.error())))
       return std::optional<Json>();
@@ -349,8 +325,7 @@ Result<std::optional<Json>> RegistryImpl::store_changed(const Target& target, co
     release(kind, next);
     return std::optional<Json>(with_revision(std::move(next), (*removed)->mod_revision));
   }
-  auto written =
-      store_.update(entry.key, encode_object(next), entry.mod_revision, {entry.durability});
+  auto written = store_.update(entry.key, std::move(text), entry.mod_revision, {entry.durability});
   if (!written && (is_conflict(written.error()) || is_not_found(written.error())))
     return std::optional<Json>();
   if (!written) return written.error();
