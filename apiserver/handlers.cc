@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "handlers_options.h"
+#include "registry_pages.h"
 #include "watch_filter.h"
 
 namespace coracle {
@@ -37,12 +38,18 @@ bool subresource_allows(const std::string& name, Verb verb) {
   return verb == Verb::Get || verb == Verb::Update || verb == Verb::Patch;
 }
 
-Error too_large_revision(Revision asked, Revision current) {
-  Error error{Code::Timeout, "Too large resource version: " + std::to_string(asked) +
-                                 ", current: " + std::to_string(current)};
-  error.causes.push_back({"ResourceVersionTooLarge", "Too large resource version", ""});
-  error.retry_after_seconds = 1;
-  return error;
+// An object is no list and a list no object, whatever the client would like best.
+Result<void> check_shape(const OutputOptions& output, Verb verb) {
+  using Shape = Accepted::Shape;
+  const bool object =
+      verb == Verb::Get || verb == Verb::Create || verb == Verb::Update || verb == Verb::Patch;
+  if (object && output.accepted.shape == Shape::PartialMetadataList)
+    return Error{Code::NotAcceptable,
+                 "you requested PartialObjectMetadataList, but what you named is an object"};
+  if (verb == Verb::List && output.accepted.shape == Shape::PartialMetadata)
+    return Error{Code::NotAcceptable,
+                 "you requested PartialObjectMetadata, but what you named is a list"};
+  return {};
 }
 
 metrics::Counter requests("apiserver_request_total",
@@ -125,7 +132,9 @@ Handlers::Answer Handlers::resource(const HttpRequest& request, const ApiPath& r
   const bool write_all = route.ns.empty() && kind->resource.namespaced;
   if (write_all && (verb == Verb::Create || verb == Verb::DeleteCollection))
     return not_supported(route, verb);
-  OutputOptions output = TRY(output_options(request, query));
+  OutputOptions output =
+      TRY(output_options(request, query, verb == Verb::Watch ? Offer::Stream : Offer::Objects));
+  TRY(check_shape(output, verb));
   return run({request, route, query, *kind, std::move(output)}, verb, subject);
 }
 
@@ -155,10 +164,7 @@ Handlers::Answer Handlers::run(const Call& call, Verb verb, StatusSubject& subje
 }
 
 Handlers::Answer Handlers::get(const Call& call) const {
-  const ListQueryOptions checked = TRY(list_options(call.query, {}));
-  const Revision current = options_.registry.revision();
-  if (checked.request.at_least > current)
-    return too_large_revision(checked.request.at_least, current);
+  TRY(options_.registry.await_revision(TRY(get_options(call.query))));
   const EntryPtr entry = TRY(options_.registry.get(call.kind, call.key()));
   const OutputOptions& output = call.output;
   if (output.accepted.shape == Accepted::Shape::Object && !output.accepted.yaml && !output.pretty) {
@@ -170,14 +176,19 @@ Handlers::Answer Handlers::get(const Call& call) const {
 }
 
 Handlers::Answer Handlers::list(const Call& call) const {
-  const ListQueryOptions options = TRY(list_options(call.query, call.route));
-  const ListPage page = TRY(options_.registry.list(call.kind, options.request));
-  if (options.exact != 0 && options.exact != page.revision)
-    return Error{Code::Expired, "The resourceVersion for the provided list is too old."};
-  return list_response(call.kind, page, call.output, options_.clock);
+  const ListRequest request = TRY(list_options(call.query, call.route));
+  const auto page = options_.registry.list(call.kind, request);
+  if (page) return list_response(call.kind, *page, call.output, options_.clock);
+  if (!is_expired(page.error()) || request.continue_token.empty()) return page.error();
+  // The way to go on all the same is in the Status itself.
+  HttpResponse response = error_response(page.error());
+  Json status = error_status(page.error(), {});
+  status["metadata"]["continue"] = inconsistent_continuation(request.continue_token);
+  response.body = status.dump() + "\n";
+  return response;
 }
 
-Handlers::Answer Handlers::watch(const Call& call) const {
+Result<WatchRequest> Handlers::begin_watch(const Call& call) const {
   WatchRequest request;
   request.kind = &call.kind;
   request.options = TRY(watch_options(call.query, call.route));
@@ -185,18 +196,20 @@ Handlers::Answer Handlers::watch(const Call& call) const {
   request.output.pretty = false;
   const WatchOptions& options = request.options;
   TRY(check_fields(call.kind, options.fields));
-  const Revision current = options_.registry.revision();
-  if (options.from && *options.from > current) return too_large_revision(*options.from, current);
-  if (options.from) {
-    request.from = *options.from;
-  } else {
-    ListRequest all;
-    all.ns = call.route.ns;
-    all.labels = options.labels;
-    all.fields = options.fields;
-    request.initial = TRY(options_.registry.list(call.kind, all));
-    request.from = request.initial.revision;
-  }
+  TRY(options_.registry.await_revision(options.from));
+  request.from = options.from != 0 ? options.from : options_.registry.revision();
+  if (!options.initial) return request;
+  ListRequest all;
+  all.ns = call.route.ns;
+  all.labels = options.labels;
+  all.fields = options.fields;
+  request.initial = TRY(options_.registry.list(call.kind, all));
+  request.from = request.initial.revision;
+  return request;
+}
+
+Handlers::Answer Handlers::watch(const Call& call) const {
+  WatchRequest request = TRY(begin_watch(call));
   auto events = options_.registry.watch(call.kind, call.route.ns, request.from);
   if (events) {
     request.events = std::move(*events);
@@ -205,7 +218,6 @@ Handlers::Answer Handlers::watch(const Call& call) const {
   } else {
     return events.error();
   }
-  if (request.output.accepted.yaml) request.output.accepted.yaml = false;
   HttpResponse response;
   response.stream = watch_stream(std::move(request), options_.watch_times, options_.clock);
   return response;

@@ -65,6 +65,7 @@ class Handlers {
   Answer get(const Call& call) const;
   Answer list(const Call& call) const;
   Answer watch(const Call& call) const;
+  Result<WatchRequest> begin_watch(const Call& call) const;
 
   // handlers_write.cc
   Answer create(const Call& call, StatusSubject& subject) const;

@@ -105,7 +105,8 @@ Handlers::Answer Handlers::discovery(const HttpRequest& request, const ApiPath& 
   using Target = ApiPath::Target;
   const auto& kinds = options_.registry.kinds();
   const bool root = route.target == Target::CoreVersions || route.target == Target::Groups;
-  const Accepted accepted = TRY(negotiate(request.header("Accept"), root));
+  const Accepted accepted =
+      TRY(negotiate(request.header("Accept"), root ? Offer::Discovery : Offer::Objects));
   if (root && accepted.shape == Accepted::Shape::Aggregated) {
     const bool core = route.target == Target::CoreVersions;
     return cached(request, aggregated_discovery_type(accepted.version),

@@ -34,18 +34,18 @@ std::vector<std::string_view> split(std::string_view text, char separator) {
   }
 }
 
-std::optional<Accepted> shape_of(const MediaType& media, bool aggregated) {
+std::optional<Accepted> shape_of(const MediaType& media, Offer offer) {
   Accepted accepted;
   const std::string& t = media.type;
   const bool json = t == "application/json" || t == "application/*" || t == "*/*";
   accepted.yaml = t == "application/yaml" || t == "application/x-yaml" || t == "text/yaml";
-  if (!json && !accepted.yaml) return std::nullopt;
+  if (!json && !(accepted.yaml && offer != Offer::Stream)) return std::nullopt;
   const std::string as = media.param("as");
   if (as.empty()) return accepted;
   const std::string group = media.param("g");
   accepted.version = media.param("v");
   const std::string& v = accepted.version;
-  if (aggregated) {
+  if (offer == Offer::Discovery) {
     accepted.shape = Accepted::Shape::Aggregated;
     const bool known = as == "APIGroupDiscoveryList" && group == "apidiscovery.k8s.io" &&
                        (v == "v2" || v == "v2beta1");
@@ -56,9 +56,9 @@ std::optional<Accepted> shape_of(const MediaType& media, bool aggregated) {
     accepted.shape = Accepted::Shape::Table;
     return accepted;
   }
-  accepted.shape = Accepted::Shape::PartialMetadata;
-  const bool partial = as == "PartialObjectMetadata" || as == "PartialObjectMetadataList";
-  return partial ? std::optional(accepted) : std::nullopt;
+  const bool list = as == "PartialObjectMetadataList";
+  accepted.shape = list ? Accepted::Shape::PartialMetadataList : Accepted::Shape::PartialMetadata;
+  return list || as == "PartialObjectMetadata" ? std::optional(accepted) : std::nullopt;
 }
 
 // A plain word that no YAML 1.1 or 1.2 reader takes for a boolean, a number, a date or null.
@@ -148,16 +148,18 @@ std::vector<MediaType> parse_accept(std::string_view header) {
   std::stable_sort(ranked.begin(), ranked.end(),
                    [](const auto& a, const auto& b) { return a.first > b.first; });
   std::vector<MediaType> out;
+  out.reserve(ranked.size());
   for (auto& [weight, media] : ranked) out.push_back(std::move(media));
   return out;
 }
 
-Result<Accepted> negotiate(std::string_view accept_header, bool aggregated) {
+Result<Accepted> negotiate(std::string_view accept_header, Offer offer) {
   if (trimmed(accept_header).empty()) return Accepted{};
   for (const MediaType& media : parse_accept(accept_header))
-    if (auto accepted = shape_of(media, aggregated)) return *accepted;
+    if (auto accepted = shape_of(media, offer)) return *accepted;
+  const std::string yaml = offer == Offer::Stream ? "" : ", application/yaml";
   return Error{Code::NotAcceptable,
-               "only the following media types are accepted: application/json, application/yaml"};
+               "only the following media types are accepted: application/json" + yaml};
 }
 
 Result<ParsedBody> parse_body(std::string_view content_type, std::string_view body) {

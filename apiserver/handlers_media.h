@@ -16,7 +16,7 @@ namespace coracle {
 
 // How objects are to be answered.
 struct Accepted {
-  enum class Shape { Object, Table, PartialMetadata, Aggregated };
+  enum class Shape { Object, Table, PartialMetadata, PartialMetadataList, Aggregated };
   Shape shape = Shape::Object;
   std::string version =
       "v1";  // of the shape: Table v1 or v1beta1, aggregated discovery v2 or v2beta1
@@ -32,9 +32,10 @@ MediaType parse_media_type(std::string_view text);
 // Best first: by q, then in the client's order.
 std::vector<MediaType> parse_accept(std::string_view header);
 
-// The first of the client's choices that an object can be answered in. `aggregated` says that the
-// path is one of discovery's. NotAcceptable, naming what works.
-Result<Accepted> negotiate(std::string_view accept_header, bool aggregated);
+// What a path has to give: objects and lists, a stream of events (which is JSON), or discovery.
+enum class Offer { Objects, Stream, Discovery };
+// The first of the client's choices that this can be answered in. NotAcceptable, naming what works.
+Result<Accepted> negotiate(std::string_view accept_header, Offer offer);
 
 // A request body by its Content-Type; none means JSON. UnsupportedMediaType, naming what works.
 Result<ParsedBody> parse_body(std::string_view content_type, std::string_view body);

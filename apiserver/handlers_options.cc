@@ -23,31 +23,55 @@ Result<FieldSelector> fields_of(const Query& query, const ApiPath& route) {
   FieldSelector fields = TRY(FieldSelector::parse(query.get("fieldSelector")));
   if (route.name.empty()) return fields;
   // A watch of one object is a watch of its collection by name.
+  const auto same = [&](const FieldSelector::Term& term) {
+    return term.field == "metadata.name" && term.equal && term.value == route.name;
+  };
+  if (!fields.empty() && std::none_of(fields.terms().begin(), fields.terms().end(), same))
+    return Error{Code::BadRequest, "fieldSelector metadata.name doesn't match requested name"};
   const std::string text = fields.to_string();
   return FieldSelector::parse((text.empty() ? "" : text + ",") + "metadata.name=" + route.name);
 }
 
-Result<void> check_match(const Query& query, bool continues) {
-  FieldErrors errors;
-  const std::string match = query.get("resourceVersionMatch");
+constexpr const char* kMatch = "resourceVersionMatch";
+
+// What the API refuses in a list's options, field by field.
+void check_list(const Query& query, FieldErrors& errors) {
+  const std::string match = query.get(kMatch);
   const std::string version = query.get("resourceVersion");
-  if (query.has("sendInitialEvents") && !query.get("sendInitialEvents").empty())
+  if (query.has("sendInitialEvents"))
+    errors.forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list");
+  if (match.empty()) return;
+  if (version.empty())
+    errors.forbidden(kMatch,
+                     "resourceVersionMatch is forbidden unless resourceVersion is provided");
+  if (!query.get("continue").empty())
+    errors.forbidden(kMatch, "resourceVersionMatch is forbidden when continue is provided");
+  if (match != "Exact" && match != "NotOlderThan")
+    errors.not_supported(kMatch, match, {"Exact", "NotOlderThan", ""});
+  if (match == "Exact" && version == "0")
+    errors.forbidden(kMatch,
+                     R"(resourceVersionMatch "exact" is forbidden for resourceVersion "0")");
+}
+
+// And in a watch's.
+void check_watch(const Query& query, FieldErrors& errors) {
+  const std::string match = query.get(kMatch);
+  const bool initial = query.has("sendInitialEvents");
+  if (initial && match != "NotOlderThan")
+    errors.forbidden(kMatch,
+                     "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
+  if (match.empty()) return;
+  if (!initial)
     errors.forbidden(
-        "sendInitialEvents",
-        "sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled");
-  if (!match.empty()) {
-    if (version.empty())
-      errors.forbidden("resourceVersionMatch",
-                       "resourceVersionMatch is forbidden unless resourceVersion is provided");
-    if (continues)
-      errors.forbidden("resourceVersionMatch",
-                       "resourceVersionMatch is forbidden when continue is provided");
-    if (match != "Exact" && match != "NotOlderThan")
-      errors.not_supported("resourceVersionMatch", match, {"Exact", "NotOlderThan"});
-    if (match == "Exact" && version == "0")
-      errors.forbidden("resourceVersionMatch",
-                       "resourceVersionMatch \"Exact\" is forbidden for resourceVersion \"0\"");
-  }
+        kMatch, "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided");
+  if (match != "NotOlderThan") errors.not_supported(kMatch, match, {"NotOlderThan"});
+  if (!query.get("continue").empty())
+    errors.forbidden(kMatch, "resourceVersionMatch is forbidden when continue is provided");
+}
+
+Result<void> check_options(const Query& query, void (*check)(const Query&, FieldErrors&)) {
+  FieldErrors errors;
+  check(query, errors);
   if (errors.empty()) return {};
   return invalid_options("ListOptions", errors);
 }
@@ -141,32 +165,41 @@ Result<FieldValidation> field_validation(const Query& query, const std::string& 
   return invalid_options(options_kind, errors);
 }
 
-Result<ListQueryOptions> list_options(const Query& query, const ApiPath& route) {
-  ListQueryOptions out;
-  out.request.ns = route.ns;
-  out.request.labels = TRY(labels_of(query));
-  out.request.fields = TRY(fields_of(query, route));
-  out.request.continue_token = query.get("continue");
-  const bool continues = !out.request.continue_token.empty();
-  TRY(check_match(query, continues));
+Result<ListRequest> list_options(const Query& query, const ApiPath& route) {
+  ListRequest out;
+  out.ns = route.ns;
+  out.labels = TRY(labels_of(query));
+  out.fields = TRY(fields_of(query, route));
+  TRY(check_options(query, check_list));
+  out.continue_token = query.get("continue");
   if (const std::string limit = query.get("limit"); !limit.empty())
-    out.request.limit = static_cast<std::size_t>(TRY(parse_number(limit, "limit")));
+    out.limit = static_cast<std::size_t>(TRY(parse_number(limit, "limit")));
   const Revision revision = TRY(revision_of(query.get("resourceVersion")));
-  if (continues && revision > 0)
-    return Error{Code::BadRequest,
-                 "specifying resource version is not allowed when using continue"};
-  out.request.at_least = revision;
-  if (query.get("resourceVersionMatch") == "Exact") out.exact = revision;
+  if (!out.continue_token.empty()) {
+    if (revision > 0)
+      return Error{Code::BadRequest,
+                   "specifying resource version is not allowed when using continue"};
+    return out;
+  }
+  // A limited list that names a revision means that one: its pages are to be one state.
+  const std::string match = query.get(kMatch);
+  const bool exact = match == "Exact" || (match.empty() && out.limit > 0);
+  (exact ? out.exact : out.at_least) = revision;
   return out;
+}
+
+Result<Revision> get_options(const Query& query) {
+  return revision_of(query.get("resourceVersion"));
 }
 
 Result<WatchOptions> watch_options(const Query& query, const ApiPath& route) {
   WatchOptions out;
-  TRY(check_match(query, false));
   out.labels = TRY(labels_of(query));
   out.fields = TRY(fields_of(query, route));
-  const Revision revision = TRY(revision_of(query.get("resourceVersion")));
-  if (revision > 0) out.from = revision;
+  TRY(check_options(query, check_watch));
+  out.from = TRY(revision_of(query.get("resourceVersion")));
+  // Without a revision a watch begins with what there is, unless told otherwise.
+  out.initial = query.has("sendInitialEvents") ? query.flag("sendInitialEvents") : out.from == 0;
   out.bookmarks = query.flag("allowWatchBookmarks");
   const std::string timeout = query.get("timeoutSeconds");
   constexpr std::int64_t kLongest = 86'400;

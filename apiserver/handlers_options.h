@@ -18,16 +18,15 @@ Result<WriteOptions> write_options(const Query& query, const std::string& option
 // Absent: Warn, as upstream.
 Result<FieldValidation> field_validation(const Query& query, const std::string& options_kind);
 
-struct ListQueryOptions {
-  ListRequest request;
-  Revision exact = 0;  // resourceVersionMatch=Exact: this and no other
-};
-Result<ListQueryOptions> list_options(const Query& query, const ApiPath& route);
+// The revision that what is read must have reached.
+Result<Revision> get_options(const Query& query);
+Result<ListRequest> list_options(const Query& query, const ApiPath& route);
 
 struct WatchOptions {
   LabelSelector labels;
   FieldSelector fields;
-  std::optional<Revision> from;  // nullopt: begin with what there is
+  Revision from = 0;     // 0: none given
+  bool initial = false;  // begin with what there is, which must have reached `from`
   bool bookmarks = false;
   std::optional<std::chrono::seconds> timeout;
 };

@@ -133,9 +133,9 @@ Json table_of(const ResourceKind& kind, const std::string& version, Json metadat
           {"rows", Json::array()}};
 }
 
-Result<OutputOptions> output_options(const HttpRequest& request, const Query& query) {
+Result<OutputOptions> output_options(const HttpRequest& request, const Query& query, Offer offer) {
   OutputOptions output;
-  output.accepted = TRY(negotiate(request.header("Accept"), false));
+  output.accepted = TRY(negotiate(request.header("Accept"), offer));
   output.include = TRY(include_of(query));
   output.pretty = query.has("pretty") ? query.flag("pretty") : is_human(request);
   return output;
@@ -165,6 +165,7 @@ HttpResponse object_response(int code, const ResourceKind& kind, const Json& obj
       return json_response(code, table, output);
     }
     case Accepted::Shape::PartialMetadata:
+    case Accepted::Shape::PartialMetadataList:
       return json_response(code, partial_metadata(object, version), output);
     case Accepted::Shape::Object:
     case Accepted::Shape::Aggregated:
@@ -184,6 +185,7 @@ HttpResponse list_response(const ResourceKind& kind, const ListPage& page,
       return json_response(200, table, output);
     }
     case Accepted::Shape::PartialMetadata:
+    case Accepted::Shape::PartialMetadataList:
       return json_response(200, partial_list(page, version), output);
     case Accepted::Shape::Object:
     case Accepted::Shape::Aggregated:

@@ -21,7 +21,7 @@ struct OutputOptions {
   bool pretty = false;
 };
 // Accept, includeObject and pretty of a request.
-Result<OutputOptions> output_options(const HttpRequest& request, const Query& query);
+Result<OutputOptions> output_options(const HttpRequest& request, const Query& query, Offer offer);
 
 HttpResponse json_response(int code, const Json& document, const OutputOptions& output);
 HttpResponse object_response(int code, const ResourceKind& kind, const Json& object,

@@ -207,8 +207,8 @@ Handlers::Answer Handlers::remove(const Call& call) const {
 
 Handlers::Answer Handlers::remove_collection(const Call& call) const {
   const RemoveOptions options = TRY(read_remove_options(call.http, call.query));
-  const ListQueryOptions which = TRY(list_options(call.query, call.route));
-  ListPage page = TRY(options_.registry.list(call.kind, which.request));
+  const ListRequest which = TRY(list_options(call.query, call.route));
+  ListPage page = TRY(options_.registry.list(call.kind, which));
   ListPage removed;
   for (const EntryPtr& entry : page.entries) {
     const Json object = parse_stored(entry->value);

@@ -2,13 +2,11 @@
 
 #include <coracle/log.h>
 
-#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "registry_errors.h"
 #include "registry_impl.h"
 #include "resources/fields.h"
-#include "watch_filter.h"
 
 namespace coracle {
 
@@ -51,7 +49,10 @@ Result<std::unique_ptr<Registry>> Registry::create(Options options) {
 }
 
 RegistryImpl::RegistryImpl(Options options)
-    : store_(options.store), clock_(options.clock), kinds_(std::move(options.kinds)) {
+    : store_(options.store),
+      clock_(options.clock),
+      kinds_(std::move(options.kinds)),
+      catch_up_(options.catch_up) {
   namespaces_ = find("", "v1", "namespaces");
 }
 
@@ -87,76 +88,6 @@ Result<EntryPtr> RegistryImpl::get(const ResourceKind& kind, const ObjectKey& ke
   auto entry = store_.get(storage_key(kind.resource, key));
   if (!entry && is_not_found(entry.error())) return not_found(kind.resource, key.name);
   return entry;
-}
-
-namespace {
-
-// The name a field selector pins, "" when it does not.
-std::string pinned_name(const FieldSelector& fields) {
-  for (const auto& term : fields.terms())
-    if (term.field == "metadata.name" && term.equal) return term.value;
-  return "";
-}
-
-Error too_large_revision(Revision wanted, Revision current) {
-  return {Code::Timeout,
-          "Timeout: Too large resource version: " + std::to_string(wanted) +
-              ", current: " + std::to_string(current),
-          {{"ResourceVersionTooLarge", "Too large resource version", ""}},
-          1};
-}
-
-}  // namespace
-
-Result<ListPage> RegistryImpl::list(const ResourceKind& kind, const ListRequest& request) const {
-  TRY(check_fields(kind, request.fields));
-  const Revision current = store_.revision();
-  if (request.at_least > current) return too_large_revision(request.at_least, current);
-  std::string prefix = storage_prefix(kind.resource, request.ns);
-  const std::string query =
-      prefix + "\n" + request.labels.to_string() + "\n" + request.fields.to_string();
-  if (!request.continue_token.empty()) return next_page(query, prefix, request);
-  // `kubectl delete` and `wait` list by name: that need not look at every object of the kind.
-  if (!kind.resource.namespaced || !request.ns.empty()) prefix += pinned_name(request.fields);
-  ListResult found = TRY(store_.list({prefix, "", 0}));
-  if (!request.labels.empty() || !request.fields.empty())
-    std::erase_if(found.entries,
-                  [&](const EntryPtr& e) { return !matches(*e, request.labels, request.fields); });
-  auto all = std::make_shared<const std::vector<EntryPtr>>(std::move(found.entries));
-  return cut_page(query, std::move(all), 0, found.revision, request);
-}
-
-Result<ListPage> RegistryImpl::next_page(const std::string& query, const std::string& prefix,
-                                         const ListRequest& request) const {
-  const ContinueToken token = TRY(decode_continue(request.continue_token));
-  if (!token.last_key.starts_with(prefix))
-    return Error{Code::BadRequest, "continue key is not valid"};
-  const auto all = pages_.get(query, token.revision, clock_.steady_now());
-  if (!all)
-    return Error{
-        Code::Expired,
-        "The provided continue parameter is too old to display a consistent list result. You must "
-        "start a new list without the continue parameter."};
-  const auto after = std::upper_bound(
-      all->begin(), all->end(), token.last_key,
-      [](const std::string& key, const EntryPtr& entry) { return key < entry->key; });
-  return cut_page(query, all, static_cast<std::size_t>(after - all->begin()), token.revision,
-                  request);
-}
-
-ListPage RegistryImpl::cut_page(const std::string& query, PageCache::Entries all, std::size_t from,
-                                Revision revision, const ListRequest& request) const {
-  ListPage page;
-  page.revision = revision;
-  const std::size_t rest = all->size() - from;
-  const std::size_t count = request.limit == 0 ? rest : std::min(rest, request.limit);
-  const auto first = all->begin() + static_cast<std::ptrdiff_t>(from);
-  page.entries.assign(first, first + static_cast<std::ptrdiff_t>(count));
-  if (count == rest) return page;
-  page.continue_token = encode_continue({revision, page.entries.back()->key});
-  if (request.labels.empty() && request.fields.empty()) page.remaining = rest - count;
-  pages_.put(query, revision, std::move(all), clock_.steady_now());
-  return page;
 }
 
 Result<std::unique_ptr<StoreWatch>> RegistryImpl::watch(const ResourceKind& kind,

@@ -102,7 +102,8 @@ struct ListRequest {
   FieldSelector fields;
   std::size_t limit = 0;
   std::string continue_token;
-  Revision at_least = 0;  // resourceVersion of the request
+  Revision at_least = 0;  // Timeout when it is not reached soon
+  Revision exact = 0;     // the state as of this revision; Expired when it is no longer known
 };
 struct ListPage {
   std::vector<EntryPtr> entries;  // values are whole JSON objects with resourceVersion in place
@@ -123,6 +124,8 @@ class Registry {
     Store& store;
     const Clock& clock;
     std::vector<ResourceKind> kinds;  // resources::all_kinds(...)
+    // How long to wait for a revision that is yet to come: only another writer's can be.
+    std::chrono::milliseconds catch_up{1000};
   };
   // Rebuilds allocations from the store (allocate() is called for every stored object of such a
   // kind).
@@ -140,6 +143,9 @@ class Registry {
   virtual Result<std::unique_ptr<StoreWatch>> watch(const ResourceKind& kind, const std::string& ns,
                                                     Revision from) = 0;
   virtual Revision revision() const = 0;
+  // Waits for the store to get there, no longer than `catch_up`. Timeout with the cause
+  // ResourceVersionTooLarge.
+  virtual Result<void> await_revision(Revision wanted) const = 0;
 
   // `object` has passed decode (schema checks). The result is the stored (or, dry run, would-be)
   // object. subresource: "" or "status" (or "binding" for create on pods).

@@ -4,6 +4,7 @@
 
 #include <coracle/mutex.h>
 
+#include <atomic>
 #include <map>
 #include <shared_mutex>
 
@@ -26,6 +27,7 @@ class RegistryImpl : public Registry {
   Result<std::unique_ptr<StoreWatch>> watch(const ResourceKind& kind, const std::string& ns,
                                             Revision from) override;
   Revision revision() const override { return store_.revision(); }
+  Result<void> await_revision(Revision wanted) const override;
   Result<Json> create(const ResourceKind& kind, const std::string& ns, Json object,
                       const WriteOptions& options) override;
   Result<Json> update(const ResourceKind& kind, const ObjectKey& key,
@@ -47,9 +49,10 @@ class RegistryImpl : public Registry {
     const WriteOptions& options;
   };
 
-  // registry.cc
+  // registry_list.cc
   Result<ListPage> next_page(const std::string& query, const std::string& prefix,
                              const ListRequest& request) const;
+  Result<ListResult> matching(const ListQuery& query, const ListRequest& request) const;
   ListPage cut_page(const std::string& query, PageCache::Entries all, std::size_t from,
                     Revision revision, const ListRequest& request) const;
 
@@ -78,8 +81,10 @@ class RegistryImpl : public Registry {
   Store& store_;
   const Clock& clock_;
   std::vector<ResourceKind> kinds_;
+  const std::chrono::milliseconds catch_up_;
   const ResourceKind* namespaces_ = nullptr;
   mutable PageCache pages_;
+  mutable std::atomic<int> waiters_{0};  // in await_revision
   // Creations share it, setting a namespace Terminating takes it alone: no creation that saw the
   // namespace alive can land after the namespace was found empty.
   mutable std::shared_mutex namespace_gate_;

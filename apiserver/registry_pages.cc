@@ -55,8 +55,14 @@ Result<ContinueToken> decode_continue(const std::string& text) {
   const Json document = Json::parse(bytes, nullptr, false);
   if (!document.is_object() || json_int(document, {"v"}) != 1) return bad;
   ContinueToken token{json_int(document, {"rv"}), json_string(document, {"start"})};
-  if (token.revision <= 0 || token.last_key.empty()) return bad;
+  const bool dated = token.revision > 0 || token.revision == kNewest;
+  if (!dated || token.last_key.empty()) return bad;
   return token;
+}
+
+std::string inconsistent_continuation(const std::string& text) {
+  const auto token = decode_continue(text);
+  return token ? encode_continue({kNewest, token->last_key}) : "";
 }
 
 void PageCache::put(const std::string& query, Revision revision, Entries entries,

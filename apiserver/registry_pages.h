@@ -14,6 +14,8 @@
 
 namespace coracle {
 
+constexpr Revision kNewest = -1;  // in a token: whatever is the newest when it is used
+
 struct ContinueToken {
   Revision revision = 0;
   std::string last_key;
@@ -21,6 +23,8 @@ struct ContinueToken {
 // Opaque and URL-safe. Decoding: BadRequest for anything that encode did not make.
 std::string encode_continue(const ContinueToken& token);
 Result<ContinueToken> decode_continue(const std::string& text);
+// The token that goes on where this one does, at the newest revision. "" for a malformed one.
+std::string inconsistent_continuation(const std::string& text);
 
 class PageCache {
  public:

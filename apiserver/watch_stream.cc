@@ -48,7 +48,8 @@ class WatchSource final : public StreamSource {
         times_(times),
         encoder_(*request_.kind, request_.output, clock),
         end_(steady_clock::now() + lifetime(request_.options)),
-        next_bookmark_(steady_clock::now() + times.bookmark_interval) {}
+        next_bookmark_(steady_clock::now() + times.bookmark_interval),
+        ends_initial_(request_.options.initial && request_.options.bookmarks) {}
 
   void start(std::function<void()> wake) override {
     if (request_.events) request_.events->on_event(std::move(wake));
@@ -60,6 +61,9 @@ class WatchSource final : public StreamSource {
     }
     const std::size_t full = out.size() + room;
     if (!add_initial(out, full)) return true;
+    if (ends_initial_)
+      out += encoder_.bookmark(request_.from, WatchEncoder::Bookmark::InitialEventsEnd);
+    ends_initial_ = false;
     if (const auto error = add_events(out, full)) {
       out += encoder_.error(*error);
       return false;
@@ -68,7 +72,8 @@ class WatchSource final : public StreamSource {
     const auto now = steady_clock::now();
     const bool last = now >= end_;
     if (request_.options.bookmarks && (last || now >= next_bookmark_)) {
-      out += encoder_.bookmark(std::max(request_.events->progress(), request_.from));
+      const Revision seen = std::max(request_.events->progress(), request_.from);
+      out += encoder_.bookmark(seen, WatchEncoder::Bookmark::Progress);
       next_bookmark_ = now + times_.bookmark_interval;
     }
     return !last;
@@ -111,6 +116,7 @@ class WatchSource final : public StreamSource {
   const steady_clock::time_point end_;
   steady_clock::time_point next_bookmark_;
   std::size_t next_initial_ = 0;
+  bool ends_initial_;  // a client that takes bookmarks is told when the state is complete
   std::vector<StoreEvent> events_;  // taken from the watch
   std::size_t next_event_ = 0;
 };
@@ -131,6 +137,7 @@ std::string WatchEncoder::event(WatchEvent::Type type, const std::string& object
       return line(type_name(type), compact(table));
     }
     case Accepted::Shape::PartialMetadata:
+    case Accepted::Shape::PartialMetadataList:
       return line(type_name(type), compact(partial_metadata(parse_stored(object), version)));
     case Accepted::Shape::Object:
     case Accepted::Shape::Aggregated:
@@ -139,16 +146,18 @@ std::string WatchEncoder::event(WatchEvent::Type type, const std::string& object
   return line(type_name(type), object);
 }
 
-std::string WatchEncoder::bookmark(Revision revision) {
-  const Json metadata = {{"resourceVersion", std::to_string(revision)},
-                         {"creationTimestamp", nullptr}};
+std::string WatchEncoder::bookmark(Revision revision, Bookmark what) {
+  Json metadata = {{"resourceVersion", std::to_string(revision)}, {"creationTimestamp", nullptr}};
+  if (what == Bookmark::InitialEventsEnd)
+    metadata["annotations"] = {{"k8s.io/initial-events-end", "true"}};
   Json object = {{"kind", kind_.resource.kind},
                  {"apiVersion", kind_.resource.api_version()},
                  {"metadata", metadata}};
   const std::string& version = output_.accepted.version;
-  if (output_.accepted.shape == Accepted::Shape::PartialMetadata)
+  const Accepted::Shape shape = output_.accepted.shape;
+  if (shape == Accepted::Shape::PartialMetadata || shape == Accepted::Shape::PartialMetadataList)
     object = partial_metadata(object, version);
-  if (output_.accepted.shape == Accepted::Shape::Table) {
+  if (shape == Accepted::Shape::Table) {
     Json table = table_of(kind_, version, {{"resourceVersion", std::to_string(revision)}});
     if (columns_sent_) table["columnDefinitions"] = nullptr;
     columns_sent_ = true;

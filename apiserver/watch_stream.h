@@ -33,7 +33,8 @@ class WatchEncoder {
   WatchEncoder(const ResourceKind& kind, OutputOptions output, const Clock& clock)
       : kind_(kind), output_(std::move(output)), clock_(clock) {}
   std::string event(WatchEvent::Type type, const std::string& object);
-  std::string bookmark(Revision revision);
+  enum class Bookmark { Progress, InitialEventsEnd };
+  std::string bookmark(Revision revision, Bookmark what);
   std::string error(const Error& error) const;
 
  private:

@@ -38,7 +38,7 @@ class RegistryFixture : public ::testing::Test {
     ResourceOptions options{};
     options.service_cidr = *Cidr::parse(service_cidr);
     options.cluster_dns = *Ip::parse("10.96.0.10");
-    auto registry = Registry::create({*store_, clock_, all_kinds(options)});
+    auto registry = Registry::create({*store_, clock_, all_kinds(options), catch_up_});
     ASSERT_TRUE(registry) << registry.error().message;
     registry_ = std::move(*registry);
   }
@@ -76,6 +76,7 @@ class RegistryFixture : public ::testing::Test {
     return entry ? Json::parse((*entry)->value, nullptr, false) : Json();
   }
 
+  std::chrono::milliseconds catch_up_{1};
   FakeClock clock_;
   std::unique_ptr<Store> store_;
   std::unique_ptr<Registry> registry_;
