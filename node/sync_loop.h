@@ -1,6 +1,7 @@
 // SyncLoop: runs one piece of work again and again on a thread of its own: soon after it was marked
 // dirty (many marks, one run), at the latest after the full interval, and after a failure again
-// with back-off.
+// with back-off. Between runs it may look for damage that others did: from time to time, and when a
+// descriptor says that something has happened.
 #pragma once
 
 #include <coracle/clock.h>
@@ -21,7 +22,10 @@ struct SyncLoopOptions {
   std::chrono::milliseconds full_interval{600'000};
   std::chrono::milliseconds retry_min{100};  // doubles with each failure in a row
   std::chrono::milliseconds retry_max{10'000};
-  std::chrono::milliseconds probe_interval{0};  // 0: the probe is not used
+  std::chrono::milliseconds probe_interval{0};  // 0: no probe without an event
+  // Damage again and again comes from a fight with another program: repairs are then up to so far
+  // apart.
+  std::chrono::milliseconds repair_max{200};
 };
 
 class SyncLoop {
@@ -32,10 +36,13 @@ class SyncLoop {
   // True when what was done is damaged and needs a full run. Called between runs, after the first
   // good one.
   using Probe = std::function<bool()>;
+  // The descriptor that is readable when the probe has something to look at, until it has; -1: none
+  // now. Asked on the loop's thread.
+  using Events = std::function<int()>;
 
   // `name` is for the log. Nothing runs before start().
   SyncLoop(std::string name, const Clock& clock, SyncLoopOptions options, Work work,
-           Probe probe = {});
+           Probe probe = {}, Events events = {});
   ~SyncLoop();  // stops
   SyncLoop(const SyncLoop&) = delete;
   SyncLoop& operator=(const SyncLoop&) = delete;
@@ -56,7 +63,10 @@ class SyncLoop {
  private:
   using Time = std::chrono::steady_clock::time_point;
   void loop(const std::stop_token& stop);
-  // What is due at `now`; waits when nothing is.
+  void wait(Time now, Time until);
+  void probe();
+  void wake() CORACLE_REQUIRES(mutex_);
+  bool probing() const CORACLE_REQUIRES(mutex_);
   enum class Due { Nothing, Probe, Run, FullRun };
   Due due(Time now) const CORACLE_REQUIRES(mutex_);
   Time next_due() const CORACLE_REQUIRES(mutex_);
@@ -69,20 +79,25 @@ class SyncLoop {
   const SyncLoopOptions options_;
   const Work work_;
   const Probe probe_;
+  const Events events_;
+  const int wake_fd_;  // readable when there is news for the loop
 
   mutable Mutex mutex_;
   mutable CondVar changed_;
   std::uint64_t marked_ CORACLE_GUARDED_BY(mutex_) = 0;  // counts marks
   std::uint64_t done_ CORACLE_GUARDED_BY(mutex_) = 0;    // the marks a good run has covered
-  std::uint64_t pokes_ CORACLE_GUARDED_BY(mutex_) = 0;
+  bool woken_ CORACLE_GUARDED_BY(mutex_) = false;
   bool stopped_ CORACLE_GUARDED_BY(mutex_) = false;
   bool ever_succeeded_ CORACLE_GUARDED_BY(mutex_) = false;
   bool damaged_ CORACLE_GUARDED_BY(mutex_) = false;
+  bool event_ CORACLE_GUARDED_BY(mutex_) = false;  // the probe has something to look at
   int failures_ CORACLE_GUARDED_BY(mutex_) = 0;
+  int damages_ CORACLE_GUARDED_BY(mutex_) = 0;  // soon after one another
   std::string last_error_ CORACLE_GUARDED_BY(mutex_);
   Time not_before_ CORACLE_GUARDED_BY(mutex_){};
   Time next_full_ CORACLE_GUARDED_BY(mutex_){};
   Time next_probe_ CORACLE_GUARDED_BY(mutex_){};
+  Time last_damage_ CORACLE_GUARDED_BY(mutex_){};
   std::jthread thread_;
 };
 

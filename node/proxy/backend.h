@@ -17,8 +17,11 @@ class ProxyBackend {
   // Afterwards the kernel serves `table`. After an error what was there before stays, and the next
   // call rebuilds everything.
   virtual Result<void> sync(const ServiceTable& table) = 0;
-  // Whether what was last synced is still there; cheap. False before the first sync.
+  // Whether what was last synced is still there; cheap. False before the first sync, and when
+  // others have changed something: the next sync then repairs that.
   virtual Result<bool> intact() = 0;
+  // Readable when intact() is worth asking; -1: there is no such descriptor (yet).
+  virtual int events() const = 0;
   // Makes the next sync a full one.
   virtual void invalidate() = 0;
   // Removes everything of ours, also what a previous run left.

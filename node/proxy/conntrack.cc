@@ -174,13 +174,22 @@ StaleUdpFlows::StaleUdpFlows(const ServiceTable& before, const ServiceTable& now
   }
 }
 
+StaleUdpFlows::StaleUdpFlows(const ServiceTable& now) : served_(udp_addresses(now)) {
+  for (const auto& [address, has] : served_) {
+    if (!has.empty()) gained_.insert(address);
+  }
+}
+
 bool StaleUdpFlows::contains(const UdpFlow& flow) const {
   const Address target{flow.target, flow.target_port};
+  const Address to{flow.to, flow.to_port};
   for (const Address& served_at : {Address{flow.to, flow.to_port}, Address{Ip(), flow.to_port}}) {
     const auto lost = lost_.find(served_at);
     if (lost != lost_.end() && lost->second.contains(target)) return true;
+    // Flows that nobody rewrote may be others' to the same port elsewhere.
+    const auto now = served_.find(served_at);
+    if (now != served_.end() && target != to && !now->second.contains(target)) return true;
   }
-  const Address to{flow.to, flow.to_port};
   return target == to && gained_.contains(to);
 }
 

@@ -28,14 +28,18 @@ struct UdpFlow {
 class StaleUdpFlows {
  public:
   StaleUdpFlows(const ServiceTable& before, const ServiceTable& now);
-  bool empty() const { return lost_.empty() && gained_.empty(); }
+  // When it is not known what was before, as after a start: those to an endpoint that their Service
+  // does not have.
+  explicit StaleUdpFlows(const ServiceTable& now);
+  bool empty() const { return lost_.empty() && gained_.empty() && served_.empty(); }
   bool contains(const UdpFlow& flow) const;
 
  private:
   using Address = std::pair<Ip, Port>;
   // Served address -> endpoints it lost; node ports have the IPv4 any address.
   std::map<Address, std::set<Address>> lost_;
-  std::set<Address> gained_;  // had no endpoint before
+  std::set<Address> gained_;                     // had no endpoint before
+  std::map<Address, std::set<Address>> served_;  // what is not named here is wrong
 };
 
 // Removes those IPv4 UDP flows from the conntrack table of the thread's network namespace of which

@@ -7,7 +7,6 @@
 #include <array>
 #include <string_view>
 
-#include "netlink/nft_generation.h"
 #include "proxy/conntrack.h"
 
 namespace coracle::proxy {
@@ -27,22 +26,31 @@ std::string target_of(const std::string& rule) {
   return rule.substr(at + 3, rule.find(' ', at + 3) - at - 3);
 }
 
-// The jumps of `wanted` that a chain of the system lacks, as commands per table. They go on top, in
-// order.
-std::map<std::string, std::string> missing_jumps(const Ruleset& wanted,
-                                                 const std::map<std::string, FoundRules>& found) {
-  std::map<std::string, std::string> commands;
-  for (auto jump = wanted.jumps.rbegin(); jump != wanted.jumps.rend(); ++jump) {
-    const auto& jumps = found.at(jump->table).jumps;
-    const auto here = jumps.find(jump->chain);
-    const std::string target = target_of(jump->rule);
-    const bool present =
-        here != jumps.end() &&
-        std::any_of(here->second.begin(), here->second.end(),
-                    [&](const std::string& rule) { return target_of(rule) == target; });
-    if (!present) commands[jump->table] += "-I " + jump->chain + " 1 " + jump->rule + "\n";
+std::vector<std::string> targets_of(const std::vector<std::string>& rules) {
+  std::vector<std::string> out;
+  for (const std::string& rule : rules) out.push_back(target_of(rule));
+  return out;
+}
+
+// The rules of one system's chain that jump to our chains.
+std::vector<std::string> jumps_of(const Ruleset& wanted, const ChainId& parent) {
+  std::vector<std::string> out;
+  for (const Jump& jump : wanted.jumps) {
+    if (jump.table == parent.table && jump.chain == parent.chain) out.push_back(jump.rule);
   }
-  return commands;
+  return out;
+}
+
+std::set<ChainId> parents_of(const Ruleset& wanted) {
+  std::set<ChainId> out;
+  for (const Jump& jump : wanted.jumps) out.insert({jump.table, jump.chain});
+  return out;
+}
+
+int transactions_of(const std::string& text) {
+  int count = 0;
+  for (std::size_t at = 0; (at = text.find("COMMIT\n", at)) != std::string::npos; ++at) ++count;
+  return count;
 }
 
 }  // namespace
@@ -65,24 +73,95 @@ FoundRules find_own_rules(const std::string& table, const std::string& save_text
   return found;
 }
 
-Result<void> IptablesBackend::sync(const ServiceTable& table) {
-  Result<void> done;
-  if (!applied_) {
-    done = sync_fully(table);
-  } else {
-    const RulesetDiff changes = iptables_changes(last_table_, table, config_);
-    if (!changes.empty()) done = tool_.restore(to_string(changes));
+std::string jump_repairs(const Ruleset& wanted, const std::map<std::string, FoundRules>& found) {
+  std::map<std::string, std::string> commands;
+  for (const ChainId& parent : parents_of(wanted)) {
+    const auto& jumps = found.at(parent.table).jumps;
+    const auto here = jumps.find(parent.chain);
+    const auto actual = here == jumps.end() ? std::vector<std::string>() : here->second;
+    const auto rules = jumps_of(wanted, parent);
+    if (targets_of(actual) == targets_of(rules)) continue;
+    std::string& text = commands[parent.table];
+    for (const std::string& rule : actual) text += "-D " + parent.chain + " " + rule + "\n";
+    for (auto rule = rules.rbegin(); rule != rules.rend(); ++rule)
+      text += "-I " + parent.chain + " 1 " + *rule + "\n";
   }
+  std::string out;
+  for (const auto& [table, text] : commands) out += "*" + table + "\n" + text + "COMMIT\n";
+  return out;
+}
+
+std::map<ChainId, std::vector<std::string>> contents_of(const std::set<ChainId>& wanted,
+                                                        const ServiceTable& table,
+                                                        const IptablesConfig& config) {
+  std::map<ChainId, std::vector<std::string>> out;
+  const auto take = [&](Ruleset rules, bool of_ports) {
+    for (auto& [id, content] : rules.chains) {
+      if (wanted.contains(id) && is_port_chain(id.chain) == of_ports)
+        out.emplace(id, std::move(content));
+    }
+  };
+  if (wanted.empty()) return out;
+  take(shared_rules(table, config), false);
+  // One port at a time: all rules at once would be tens of megabytes.
+  for (const ServicePort& port : table.ports) {
+    if (out.size() == wanted.size()) break;
+    take(iptables_rules({{port}}, config), true);
+  }
+  return out;
+}
+
+Result<void> IptablesBackend::sync(const ServiceTable& table) {
+  const Result<void> done = applied_ ? sync_changes(table) : sync_fully(table);
   applied_ = done.has_value();
   if (!done) return done.error().context("Service rules");
+  damage_ = {};
   forget_udp_flows(table);
   last_table_ = table;
   return {};
 }
 
+Result<void> IptablesBackend::sync_changes(const ServiceTable& table) {
+  RulesetDiff changes = iptables_changes(*last_table_, table, config_);
+  auto repairs = contents_of(damage_.chains, table, config_);
+  // A chain of ours that we do not want: only a full sync knows what else there is.
+  if (damage_.unknown || repairs.size() != damage_.chains.size()) return sync_fully(table);
+  changes.written.merge(repairs);
+  if (!changes.empty()) TRY(restore(to_string(changes)));
+  if (damage_.parents.empty()) return {};
+  return restore_jumps();
+}
+
+// Every change of ours goes through here, so that the watch knows it for ours.
+Result<void> IptablesBackend::restore(const std::string& text) {
+  reap(false);
+  if (!watch_) return tool_.restore(text);
+  const int transactions = transactions_of(text);
+  TRY(watch_->before_own_change());
+  ToolRun run{.events = watch_->commits(),
+              .in_force = [&](pid_t pid) { return watch_->in_force(pid, transactions); }};
+  const auto done = tool_.restore(text, run);
+  if (!run.ended) ending_.push_back(run.pid);
+  TRY(watch_->after_own_change(run.pid, transactions));
+  return done;
+}
+
+void IptablesBackend::reap(bool all) {
+  std::erase_if(ending_, [all](pid_t pid) { return wait_for_process(pid, all); });
+}
+
+Result<void> IptablesBackend::open_watch() {
+  if (watch_) return {};
+  watch_ =
+      TRY(RuleWatch::open(tool_.variant(), {.tables = {kTables.begin(), kTables.end()},
+                                            .own = is_own_chain,
+                                            .parents = parents_of(shared_rules({}, config_))}));
+  return {};
+}
+
 // Best effort: the rules are right, and flows that stay wrong end by themselves.
 void IptablesBackend::forget_udp_flows(const ServiceTable& table) {
-  const StaleUdpFlows stale(last_table_, table);
+  const auto stale = last_table_ ? StaleUdpFlows(*last_table_, table) : StaleUdpFlows(table);
   if (stale.empty()) return;
   const auto removed = remove_udp_flows([&](const UdpFlow& flow) { return stale.contains(flow); });
   if (!removed)
@@ -103,17 +182,19 @@ Result<void> IptablesBackend::write_chains(const ServiceTable& table, std::set<C
       chunk.written.emplace(id, std::move(rules));
     }
     if (chunk.written.size() < kChunkChains) continue;
-    TRY(tool_.restore(to_string(chunk)));
+    TRY(restore(to_string(chunk)));
     chunk = {};
   }
   for (auto& [id, rules] : shared_rules(table, config_).chains) {
     wanted.insert(id);
     chunk.written.insert_or_assign(id, std::move(rules));
   }
-  return tool_.restore(to_string(chunk));
+  return restore(to_string(chunk));
 }
 
 Result<void> IptablesBackend::sync_fully(const ServiceTable& table) {
+  TRY(open_watch());
+  (void)TRY(watch_->look());  // what is read from here on includes it
   std::map<std::string, FoundRules> found;
   for (const char* name : kTables) found[name] = find_own_rules(name, TRY(tool_.save(name)));
   std::set<ChainId> wanted;
@@ -124,42 +205,46 @@ Result<void> IptablesBackend::sync_fully(const ServiceTable& table) {
       if (!wanted.contains(id)) stale.removed.push_back(id);
     }
   }
-  if (!stale.empty()) TRY(tool_.restore(to_string(stale)));
-  std::string text;
-  for (const auto& [name, commands] : missing_jumps(iptables_rules({}, config_), found)) {
-    text += "*" + name + "\n" + commands + "COMMIT\n";
-  }
-  if (text.empty()) return {};
-  return tool_.restore(text);
+  if (!stale.empty()) TRY(restore(to_string(stale)));
+  const std::string jumps = jump_repairs(shared_rules({}, config_), found);
+  if (jumps.empty()) return {};
+  return restore(jumps);
 }
 
-// Running the tool costs milliseconds; asking whether anybody has changed any rule, microseconds.
 Result<bool> IptablesBackend::intact() {
+  reap(true);
   if (!applied_) return false;
-  std::optional<std::uint32_t> generation;
-  if (tool_.variant() == IptablesVariant::Nft)
-    if (const auto now = nft_generation()) generation = *now;
-  if (generation && generation == found_intact_at_) return true;
-  const auto found = jumps_are_there();
-  // Asked before the rules were looked at: a change meanwhile has another generation.
-  found_intact_at_ = found && *found ? generation : std::nullopt;
-  return found;
+  RuleDamage seen = TRY(watch_->look());
+  damage_.unknown |= seen.unknown;
+  damage_.chains.merge(seen.chains);
+  // The system's chains are everybody's: most changes there are none of our business.
+  for (const ChainId& parent : seen.parents) {
+    if (!TRY(jumps_are_right(parent))) damage_.parents.insert(parent);
+  }
+  return damage_.empty();
 }
 
-Result<bool> IptablesBackend::jumps_are_there() {
-  const Ruleset fixed = iptables_rules({}, config_);
-  std::string text;
-  for (const char* table : kTables) {
-    text += std::string("*") + table + "\n-C " + kCanaryChain + " " + kCanaryRule + "\n";
-    for (const Jump& jump : fixed.jumps) {
-      if (jump.table == table) text += "-C " + jump.chain + " " + jump.rule + "\n";
-    }
-    text += "COMMIT\n";
+Result<bool> IptablesBackend::jumps_are_right(const ChainId& parent) {
+  const auto found = find_own_rules(parent.table, TRY(tool_.rules_of(parent.table, parent.chain)));
+  const auto here = found.jumps.find(parent.chain);
+  const auto actual = here == found.jumps.end() ? std::vector<std::string>() : here->second;
+  return targets_of(actual) == targets_of(jumps_of(shared_rules({}, config_), parent));
+}
+
+// Of the chains that are damaged.
+Result<void> IptablesBackend::restore_jumps() {
+  Ruleset wanted = shared_rules({}, config_);
+  std::erase_if(wanted.jumps, [this](const Jump& jump) {
+    return !damage_.parents.contains({jump.table, jump.chain});
+  });
+  std::map<std::string, FoundRules> found;
+  for (const ChainId& parent : damage_.parents) {
+    auto here = find_own_rules(parent.table, TRY(tool_.rules_of(parent.table, parent.chain)));
+    found[parent.table].jumps.merge(here.jumps);
   }
-  const auto checked = tool_.restore(text);
-  if (checked) return true;
-  if (checked.error().code == Code::Internal) return false;  // the tool ran and said no
-  return checked.error();
+  const std::string text = jump_repairs(wanted, found);
+  if (text.empty()) return {};
+  return restore(text);
 }
 
 Result<void> IptablesBackend::cleanup() {
@@ -177,7 +262,7 @@ Result<void> IptablesBackend::cleanup() {
     text += "COMMIT\n";
   }
   if (text.empty()) return {};
-  return tool_.restore(text);
+  return restore(text);
 }
 
 Result<std::unique_ptr<ProxyBackend>> make_backend(const std::string& mode,

@@ -92,8 +92,6 @@ void Builder::base() {
       std::string("-j MARK --xor-mark ") + kMark,
       comment("kubernetes service traffic requiring SNAT") + " -j MASQUERADE --random-fully",
   };
-  nat(kCanaryChain) = {kCanaryRule};
-  filter(kCanaryChain) = {kCanaryRule};
   filter("KUBE-SERVICES");
   filter("KUBE-EXTERNAL-SERVICES");
   filter("KUBE-PROXY-FIREWALL");

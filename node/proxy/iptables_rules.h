@@ -41,9 +41,5 @@ bool is_port_chain(const std::string& chain);
 // Whether a chain of this name may be ours alone, so that a previous run's can be recognised and
 // removed. KUBE-FIREWALL, KUBE-KUBELET-CANARY and the like belong to others.
 bool is_own_chain(const std::string& chain);
-// A chain in nat and filter whose only rule a flush of the table takes with it.
-inline constexpr const char* kCanaryChain = "KUBE-PROXY-CANARY";
-inline constexpr const char* kCanaryRule =
-    "-m comment --comment \"gone when a flush took our rules\" -j RETURN";
 
 }  // namespace coracle::proxy

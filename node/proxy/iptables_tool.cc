@@ -126,17 +126,18 @@ void feed(Fd& fd, std::string_view& rest) {
   if (rest.empty() || (n < 0 && errno != EAGAIN && errno != EINTR)) fd.reset();
 }
 
-// Feeds and drains until the child has closed its outputs.
+// Feeds and drains until the child has closed its outputs, or `run` is in force.
 Result<void> converse(Channels& channels, std::string_view input, ProcessOutput& output,
-                      SteadyTime deadline) {
+                      ToolRun& run, SteadyTime deadline) {
   if (input.empty()) channels.in.ours.reset();
   while (channels.out.ours.get() >= 0 || channels.err.ours.get() >= 0) {
     const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
         deadline - std::chrono::steady_clock::now());
     if (left.count() <= 0) return Error{Code::Timeout, "did not end in time"};
-    std::array<pollfd, 3> polls{{{channels.in.ours.get(), POLLOUT, 0},
+    std::array<pollfd, 4> polls{{{channels.in.ours.get(), POLLOUT, 0},
                                  {channels.out.ours.get(), POLLIN, 0},
-                                 {channels.err.ours.get(), POLLIN, 0}}};
+                                 {channels.err.ours.get(), POLLIN, 0},
+                                 {run.events, POLLIN, 0}}};
     if (::poll(polls.data(), polls.size(), static_cast<int>(left.count()) + 1) < 0 &&
         errno != EINTR) {
       return Error::from_errno(errno, "poll");
@@ -144,6 +145,8 @@ Result<void> converse(Channels& channels, std::string_view input, ProcessOutput&
     if (polls[0].revents != 0) feed(channels.in.ours, input);
     if (polls[1].revents != 0) drain(channels.out.ours, output.out);
     if (polls[2].revents != 0) drain(channels.err.ours, output.err);
+    run.ended = polls[3].revents == 0 || !run.in_force(run.pid);
+    if (!run.ended) return {};
     if (output.out.size() + output.err.size() > kMaxOutput)
       return Error{Code::TooLarge, "wrote too much"};
   }
@@ -202,18 +205,41 @@ std::string trimmed(std::string text) {
 
 }  // namespace
 
-Result<ProcessOutput> run_process(const std::vector<std::string>& argv, const std::string& input,
-                                  std::chrono::milliseconds timeout) {
+namespace {
+
+Result<ProcessOutput> run_tool(const std::vector<std::string>& argv, const std::string& input,
+                               std::chrono::milliseconds timeout, ToolRun& run) {
   const SteadyTime deadline = std::chrono::steady_clock::now() + timeout;
   Channels channels{TRY(make_channel()), TRY(make_channel()), TRY(make_channel())};
-  const pid_t pid = TRY(spawn(argv, channels));
+  run.pid = TRY(spawn(argv, channels));
   for (Channel* c : {&channels.in, &channels.out, &channels.err}) c->theirs.reset();
   ProcessOutput output;
-  const auto done = converse(channels, input, output, deadline);
-  if (!done) ::kill(pid, SIGKILL);
-  output.exit_code = wait_for(pid);
+  const auto done = converse(channels, input, output, run, deadline);
+  if (!run.ended) {
+    output.exit_code = 0;
+    return output;
+  }
+  if (!done) ::kill(run.pid, SIGKILL);
+  output.exit_code = wait_for(run.pid);
   if (!done) return done.error().context(argv[0]);
   return output;
+}
+
+}  // namespace
+
+Result<ProcessOutput> run_process(const std::vector<std::string>& argv, const std::string& input,
+                                  std::chrono::milliseconds timeout) {
+  ToolRun to_its_end;
+  return run_tool(argv, input, timeout, to_its_end);
+}
+
+bool wait_for_process(pid_t pid, bool block) {
+  int status = 0;
+  pid_t ended = -1;
+  do {
+    ended = ::waitpid(pid, &status, block ? 0 : WNOHANG);
+  } while (ended < 0 && errno == EINTR);
+  return ended != 0;
 }
 
 Result<IptablesTool> IptablesTool::open(IptablesVariant variant) {
@@ -237,8 +263,13 @@ Result<IptablesTool> IptablesTool::detect() {
 }
 
 Result<void> IptablesTool::restore(const std::string& text) const {
+  ToolRun to_its_end;
+  return restore(text, to_its_end);
+}
+
+Result<void> IptablesTool::restore(const std::string& text, ToolRun& run) const {
   const auto output = TRY(
-      run_process({program("restore"), "--noflush", "-w", kLockWaitSeconds}, text, kToolTimeout));
+      run_tool({program("restore"), "--noflush", "-w", kLockWaitSeconds}, text, kToolTimeout, run));
   if (output.exit_code == 0) return {};
   return Error{Code::Internal,
                name() + "-restore: " + trimmed(output.err) + complained_line(text, output.err)};
@@ -248,6 +279,16 @@ Result<std::string> IptablesTool::save(const std::string& table) const {
   auto output = TRY(run_process({program("save"), "-t", table}, "", kToolTimeout));
   if (output.exit_code == 0) return std::move(output.out);
   return Error{Code::Internal, name() + "-save: " + trimmed(output.err)};
+}
+
+Result<std::string> IptablesTool::rules_of(const std::string& table,
+                                           const std::string& chain) const {
+  auto output =
+      TRY(run_process({directory_ + "/" + name(), "-w", kLockWaitSeconds, "-t", table, "-S", chain},
+                      "", kToolTimeout));
+  if (output.exit_code == 0) return std::move(output.out);
+  // It says "No chain/target/match by that name" and the like; other troubles show at the repair.
+  return std::string();
 }
 
 }  // namespace coracle

@@ -4,14 +4,26 @@
 #pragma once
 
 #include <coracle/result.h>
+#include <sys/types.h>
 
 #include <chrono>
+#include <functional>
 #include <string>
 #include <vector>
 
 namespace coracle {
 
 enum class IptablesVariant { Nft, Legacy };
+
+// A run that need not be waited for to its end: iptables-nft takes 20 ms to close its socket, while
+// the kernel waits for readers of the rules that are gone.
+struct ToolRun {
+  int events = -1;                          // readable when in_force may have become true
+  std::function<bool(pid_t pid)> in_force;  // REQUIRED with events
+  // Out, also after an error:
+  pid_t pid = 0;
+  bool ended = true;  // false: the caller waits for the process, with wait_for_process()
+};
 
 class IptablesTool {
  public:
@@ -29,8 +41,12 @@ class IptablesTool {
   // One atomic transaction per table of the text; chains not named in it stay as they are. The
   // error carries what the tool wrote and the line it complains about.
   Result<void> restore(const std::string& text) const;
+  // As above, but returns as soon as `run` says that the changes are in force.
+  Result<void> restore(const std::string& text, ToolRun& run) const;
   // The text of `iptables-save -t table`.
   Result<std::string> save(const std::string& table) const;
+  // The rules of one chain, as lines of iptables-save; nothing when there is no such chain.
+  Result<std::string> rules_of(const std::string& table, const std::string& chain) const;
 
  private:
   IptablesTool(IptablesVariant variant, std::string directory)
@@ -50,5 +66,7 @@ struct ProcessOutput {
 // in time (it is killed then), TooLarge when it wrote more than 256 MiB.
 Result<ProcessOutput> run_process(const std::vector<std::string>& argv, const std::string& input,
                                   std::chrono::milliseconds timeout);
+// False when the child runs still, which `block` waits for.
+bool wait_for_process(pid_t pid, bool block);
 
 }  // namespace coracle

@@ -20,14 +20,8 @@ const metrics::Gauge last_sync("kubeproxy_sync_proxy_rules_last_timestamp_second
                                "When the Service rules were last brought up to date.",
                                [] { return last_success.load(); });
 
-// A flush by a firewall reload is repaired in under a second: the probe finds it in this time. With
-// iptables-nft it asks the kernel for a number; with iptables-legacy it runs iptables-restore,
-// which costs about 0.5 % of a core.
-constexpr SyncLoopOptions kLoop{.min_interval = 20ms,
-                                .full_interval = 600s,
-                                .retry_min = 100ms,
-                                .retry_max = 2s,
-                                .probe_interval = 600ms};
+constexpr SyncLoopOptions kLoop{
+    .min_interval = 20ms, .full_interval = 600s, .retry_min = 100ms, .retry_max = 2s};
 
 }  // namespace
 
@@ -45,10 +39,7 @@ Proxier::Proxier(Client& client, const Clock& clock, ProxierConfig config,
       slices_(client, resources::kEndpointSlices),
       loop_(
           "service rules", clock, kLoop, [this](bool full) { return sync(full); },
-          [this] {
-            const auto intact = backend_->intact();
-            return !intact || !*intact;
-          }) {
+          [this] { return damaged(); }, [this] { return backend_->events(); }) {
   services_.on_change([this](const ObjectKey&) { loop_.mark_dirty(); });
   slices_.on_change([this](const ObjectKey&) { loop_.mark_dirty(); });
 }
@@ -70,18 +61,27 @@ void Proxier::stop() {
   loop_.stop();
 }
 
+bool Proxier::damaged() {
+  const auto intact = backend_->intact();
+  repairing_ = intact && !*intact;
+  return !intact || !*intact;
+}
+
 Result<void> Proxier::sync(bool full) {
   // Half a list would delete the rules of Services that exist.
   const auto soon = std::chrono::steady_clock::now() + 500ms;
   if (!services_.wait_synced(soon) || !slices_.wait_synced(soon)) {
     return Error{Code::Unavailable, "waiting for the server's Services and EndpointSlices"};
   }
-  if (full) backend_->invalidate();
+  const bool repair = std::exchange(repairing_, false);
+  if (full && !repair) backend_->invalidate();
   const auto begin = std::chrono::steady_clock::now();
   auto synced =
       backend_->sync(service_table({services_.list(), slices_.list(), config_.node_name}));
-  sync_times.observe_since(
-      begin, {{"kind", full ? "full" : "changes"}, {"result", synced ? "success" : "error"}});
+  sync_times.observe_since(begin, {{"kind", repair ? "repair"
+                                            : full ? "full"
+                                                   : "changes"},
+                                   {"result", synced ? "success" : "error"}});
   if (synced)
     last_success =
         std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();

@@ -50,11 +50,13 @@ class Proxier {
 
  private:
   Result<void> sync(bool full);
+  bool damaged();
 
   const ProxierConfig config_;
   std::unique_ptr<ProxyBackend> backend_;
   Informer<Service> services_;
   Informer<EndpointSlice> slices_;
+  bool repairing_ = false;  // of the loop's thread: the backend knows what to repair
   SyncLoop loop_;
 };
 

@@ -100,6 +100,7 @@ void rules(const std::string& variant, int count) {
     begin = SteadyClock::now();
     must(backend.sync(table));
     samples.push_back(milliseconds_since(begin));
+    if (!must(backend.intact())) std::fprintf(stderr, "bench_kernel: own changes seen as damage\n");
   }
   print_percentiles(what + "change of an endpoint", samples);
   print(what + "memory", memory_mib(), "MiB");

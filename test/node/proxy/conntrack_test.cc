@@ -37,6 +37,18 @@ TEST(StaleUdpFlows, AreThoseThatMetAServiceWithoutEndpoints) {
   EXPECT_FALSE(stale.contains({ip("10.96.0.10"), 53, ip("10.42.0.3"), 5353}));
 }
 
+TEST(StaleUdpFlows, AtAStartAreThoseToWhatIsNoEndpoint) {
+  const StaleUdpFlows stale(dns({"10.42.0.3"}));
+  EXPECT_TRUE(stale.contains({ip("10.96.0.10"), 53, ip("10.42.0.2"), 5353}));
+  EXPECT_TRUE(stale.contains({ip("10.96.0.10"), 53, ip("10.96.0.10"), 53}));  // met no rules
+  EXPECT_FALSE(stale.contains({ip("10.96.0.10"), 53, ip("10.42.0.3"), 5353}));
+  EXPECT_TRUE(stale.contains({ip("192.0.2.1"), 30053, ip("10.42.0.2"), 5353}));
+  EXPECT_FALSE(stale.contains({ip("198.51.100.1"), 30053, ip("198.51.100.1"), 30053}));
+  const StaleUdpFlows none(dns({}));
+  EXPECT_TRUE(none.contains({ip("10.96.0.10"), 53, ip("10.42.0.2"), 5353}));
+  EXPECT_TRUE(StaleUdpFlows(dns({"10.42.0.2"}, Protocol::Tcp)).empty());
+}
+
 TEST(StaleUdpFlows, NoneWithoutAChangeOrForTcp) {
   EXPECT_TRUE(StaleUdpFlows(dns({"10.42.0.2"}), dns({"10.42.0.2"})).empty());
   EXPECT_TRUE(StaleUdpFlows(dns({"10.42.0.2"}, Protocol::Tcp), dns({}, Protocol::Tcp)).empty());

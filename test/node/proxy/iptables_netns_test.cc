@@ -208,6 +208,72 @@ TEST_P(IptablesKernel, AFailedSyncChangesNothingAndTheNextRebuilds) {
   EXPECT_EQ(saved(), before);
 }
 
+// A UDP socket in a namespace that keeps its port, and so its flow.
+class UdpFlowClient {
+ public:
+  explicit UdpFlowClient(const std::string& ns) {
+    in_namespace(ns, [&] { fd_ = ::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0); });
+    const timeval limit{.tv_sec = 20, .tv_usec = 0};
+    ::setsockopt(fd_, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+    sockaddr_in target = address(kVip, 80);
+    EXPECT_EQ(::connect(fd_, raw(target), sizeof target), 0);
+  }
+  ~UdpFlowClient() { ::close(fd_); }
+  UdpFlowClient(const UdpFlowClient&) = delete;
+  UdpFlowClient& operator=(const UdpFlowClient&) = delete;
+  // The name of who answers, "refused" when the node says that nobody does.
+  std::string answer() const {
+    char buffer[100] = {};
+    (void)!::send(fd_, "x", 1, MSG_NOSIGNAL);
+    if (::recv(fd_, buffer, sizeof buffer, 0) >= 2) return {buffer, 2};
+    return errno == ECONNREFUSED ? "refused" : "timeout";
+  }
+
+ private:
+  int fd_ = -1;
+};
+
+ServicePort udp_web(std::vector<std::string> pods) {
+  ServicePort port;
+  port.service = {"default", "web"};
+  port.protocol = Protocol::Udp;
+  port.cluster_ip = ip(kVip);
+  port.port = 80;
+  for (const std::string& pod : pods) port.cluster_endpoints.push_back({ip(pod), 8080, true});
+  port.local_endpoints = port.cluster_endpoints;
+  return port;
+}
+
+TEST_P(IptablesKernel, AUdpFlowEndsWithItsServicesLastEndpoint) {
+  sync({udp_web({"10.42.0.2"})});
+  const UdpFlowClient client(ns("p3"));
+  EXPECT_EQ(client.answer(), "p0");
+  sync({udp_web({})});
+  EXPECT_EQ(client.answer(), "refused");
+  sync({udp_web({"10.42.0.3"})});
+  EXPECT_EQ(client.answer(), "p1");
+}
+
+TEST_P(IptablesKernel, AUdpFlowLeavesAnEndpointThatWentWhileNobodyLooked) {
+  sync({udp_web({"10.42.0.2"})});
+  const UdpFlowClient client(ns("p3"));
+  EXPECT_EQ(client.answer(), "p0");
+  backend_ = std::make_unique<IptablesBackend>(*tool_, config());
+  sync({udp_web({"10.42.0.3"})});
+  EXPECT_EQ(client.answer(), "p1");
+}
+
+TEST_P(IptablesKernel, AffinityEndsAfterItsTimeout) {
+  ServicePort port = web(3);
+  port.affinity_seconds = 1;
+  sync({port});
+  const Tally first = tally("p3", kVip, 80, 1);
+  // The kernel tells nobody when an entry gets too old.
+  std::this_thread::sleep_for(2500ms);
+  // Without an entry it is the next one's turn.
+  EXPECT_NE(tally("p3", kVip, 80, 1), first);
+}
+
 INSTANTIATE_TEST_SUITE_P(Variants, IptablesKernel,
                          ::testing::Values(IptablesVariant::Nft, IptablesVariant::Legacy),
                          [](const auto& parameter) {
