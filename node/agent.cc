@@ -15,8 +15,10 @@
 #include <vector>
 
 #include "kernel_state.h"
+#include "netlink/linux_kernel.h"
 #include "node_registration.h"
 #include "pod_network.h"
+#include "pod_network_watch.h"
 #include "pods/pod_manager.h"
 #include "proxy/proxier.h"
 #include "runtime/runtime.h"
@@ -28,9 +30,10 @@ namespace {
 
 using namespace std::chrono_literals;
 
-// How long damage to bridge, sysctls or masquerading may stay; a look costs a few milliseconds.
+// Damage to links, routes, forwarding and masquerading is seen when it is done; the full interval
+// is for the sysctls of which the kernel says nothing. A look costs a few milliseconds.
 constexpr SyncLoopOptions kSetupLoop{.min_interval = 20ms,
-                                     .full_interval = 10s,
+                                     .full_interval = 60s,
                                      .retry_min = 50ms,
                                      .retry_max = 1s,
                                      .probe_interval = 0ms};
@@ -65,7 +68,9 @@ class NodeAgent final : public Agent {
         registration_(client, clock,
                       read_node_facts(options_.node_name, options_.node_ip, options_.version),
                       [this] { setup_.mark_dirty(); }),
-        setup_("node setup", clock, kSetupLoop, [this](bool) { return bring_up(); }) {}
+        setup_(
+            "node setup", clock, kSetupLoop, [this](bool full) { return bring_up(full); },
+            [this] { return look_at_network(); }, [this] { return watch_ ? watch_->fd() : -1; }) {}
   ~NodeAgent() override { stop(); }
   NodeAgent(const NodeAgent&) = delete;
   NodeAgent& operator=(const NodeAgent&) = delete;
@@ -89,9 +94,15 @@ class NodeAgent final : public Agent {
   }
 
  private:
-  // Everything that is not up yet, in order; what is up is checked. Runs again until all is well,
-  // then from time to time.
-  Result<void> bring_up() {
+  // Never damage that needs everything anew: what was touched is ensured by the next run.
+  bool look_at_network() {
+    if (watch_ && watch_->look()) setup_.mark_dirty();
+    return false;
+  }
+
+  // Everything that is not up yet, in order; what is up is checked, all of it when `full`, else
+  // what was touched. Runs again until all is well, then from time to time.
+  Result<void> bring_up(bool full) {
     const auto cidr = pod_cidr();
     if (!cidr) {
       // The change of the Node that names it wakes us.
@@ -99,7 +110,8 @@ class NodeAgent final : public Agent {
                                   "waiting for the server to assign a Pod CIDR to this node");
       return {};
     }
-    if (const auto up = ensure_network(*cidr); !up) return not_ready("NetworkNotReady", up.error());
+    if (const auto up = ensure_network(*cidr, full); !up)
+      return not_ready("NetworkNotReady", up.error());
     if (const auto up = ensure_pods(); !up) return not_ready("PodsNotAdopted", up.error());
     if (!proxier_->synced() && !proxier_->wait_synced(std::chrono::steady_clock::now() + kPatience))
       return not_ready("ServiceRulesNotReady",
@@ -121,17 +133,27 @@ class NodeAgent final : public Agent {
     return cidr ? std::optional(*cidr) : std::nullopt;
   }
 
-  Result<void> ensure_network(const Cidr& cidr) {
+  Result<void> ensure_network(const Cidr& cidr, bool full) {
     if (network_ && cidr != pod_cidr_ && !std::exchange(warned_, true))
       log::warn("agent",
                 "the node's Pod CIDR has changed, but its Pods have addresses of the old one: "
                 "remove them and restart the agent",
                 {{"cidr", cidr.to_string()}, {"old", pod_cidr_.to_string()}});
-    if (network_) return network_->ensure();
+    if (network_) {
+      const auto touched = watch_->take();
+      const auto parts = full ? PodNetworkParts{} : touched;
+      TRY(network_->ensure(parts));
+      watch_->ensured(parts);
+      return {};
+    }
+    const IptablesTool tool = TRY(IptablesTool::detect());
+    watch_ = TRY(PodNetworkWatch::open(tool.variant()));
     network_ = TRY(PodNetwork::create({.data_dir = options_.data_dir,
                                        .pod_cidr = cidr,
                                        .cluster_cidr = options_.pod_cidr,
-                                       .node_ip = options_.node_ip}));
+                                       .node_ip = options_.node_ip},
+                                      TRY(LinuxKernel::open()), make_firewall(tool)));
+    watch_->ensured({});
     pod_cidr_ = cidr;
     const auto remembered = read_small_file(cidr_file(options_.data_dir));
     if (remembered && *remembered == cidr.to_string()) return {};
@@ -160,6 +182,7 @@ class NodeAgent final : public Agent {
   EventRecorder events_;
   NodeRegistration registration_;
   // Of the setup loop.
+  std::unique_ptr<PodNetworkWatch> watch_;
   std::unique_ptr<PodNetwork> network_;
   Cidr pod_cidr_;
   bool warned_ = false;

@@ -16,14 +16,34 @@ bool contains(const std::vector<T>& values, const T& value) {
   return std::find(values.begin(), values.end(), value) != values.end();
 }
 
-}  // namespace
-
-Result<void> ensure_cable(Kernel& kernel, const Cable& cable) {
-  return ensure_cable(kernel, TRY(kernel.dump()), cable);
+Result<void> configure(Kernel& far, const Cable& cable, const Link& end) {
+  Link loopback;
+  loopback.name = "lo";
+  loopback.up = true;
+  TRY(far.apply_all({ChangeLink{loopback}, ChangeLink{end}}));
+  for (const Address& address : cable.addresses) TRY(far.apply_all({AddAddress{address}}));
+  for (const Route& route : cable.routes) TRY(far.apply_all({AddRoute{route}}));
+  return {};
 }
 
-Result<void> ensure_cable(Kernel& kernel, const KernelState& near, const Cable& cable) {
-  const auto far = TRY(kernel.inside(cable.peer.netns_fd));
+}  // namespace
+
+Result<std::unique_ptr<Kernel>> make_cable(Kernel& kernel, const Cable& cable) {
+  const AddLink pair{.link = cable.host, .peer = cable.peer, .exclusive = true};
+  TRY(kernel.apply_all({pair}));
+  Link end;
+  end.name = cable.peer.name;
+  end.up = true;
+  auto far = TRY(kernel.inside(cable.peer.netns_fd));
+  TRY(configure(*far, cable, end));
+  return far;
+}
+
+Result<std::unique_ptr<Kernel>> ensure_cable(Kernel& kernel, const Cable& cable) {
+  auto made = make_cable(kernel, cable);
+  if (made || !(is_already_exists(made.error()) || is_not_found(made.error()))) return made;
+  const KernelState near = TRY(kernel.dump());
+  auto far = TRY(kernel.inside(cable.peer.netns_fd));
   const KernelState far_state = TRY(far->dump());
   if (whole(cable, near, far_state)) {
     TRY(kernel.apply_all({ChangeLink{cable.host}}));
@@ -34,18 +54,13 @@ Result<void> ensure_cable(Kernel& kernel, const KernelState& near, const Cable& 
       TRY(kernel.apply_all({RemoveLink{cable.host.name}}));
     TRY(kernel.apply_all({AddLink{cable.host, cable.peer}}));
   }
-  Link loopback;
-  loopback.name = "lo";
-  loopback.up = true;
   Link end;
   end.name = cable.peer.name;
   end.mac = cable.peer.mac;
   end.mtu = cable.peer.mtu;
   end.up = true;
-  TRY(far->apply_all({ChangeLink{loopback}, ChangeLink{end}}));
-  for (const Address& address : cable.addresses) TRY(far->apply_all({AddAddress{address}}));
-  for (const Route& route : cable.routes) TRY(far->apply_all({AddRoute{route}}));
-  return {};
+  TRY(configure(*far, cable, end));
+  return far;
 }
 
 Result<void> check_cable(Kernel& kernel, const Cable& cable) {

@@ -2,6 +2,7 @@
 // a lab node's connection.
 #pragma once
 
+#include <memory>
 #include <vector>
 
 #include "kernel.h"
@@ -15,11 +16,12 @@ struct Cable {
   std::vector<Route> routes;       // in the far namespace, in order
 };
 
+// Makes it where nothing of it is yet, without a look at what is there: AlreadyExists when
+// something is, NotFound when the host end's master is missing. Returns the far namespace.
+Result<std::unique_ptr<Kernel>> make_cable(Kernel& kernel, const Cable& cable);
 // Makes what is missing. A pair that is half there, or whose far end has another MAC, is made anew;
 // one that is whole is left in place. The far namespace's loopback is brought up too.
-Result<void> ensure_cable(Kernel& kernel, const Cable& cable);
-// `near`: what kernel.dump() told just now, for callers that have it.
-Result<void> ensure_cable(Kernel& kernel, const KernelState& near, const Cable& cable);
+Result<std::unique_ptr<Kernel>> ensure_cable(Kernel& kernel, const Cable& cable);
 // What is wrong with it, as an error.
 Result<void> check_cable(Kernel& kernel, const Cable& cable);
 

@@ -4,6 +4,7 @@
 
 #include <coracle/result.h>
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -27,6 +28,7 @@ struct VethPeer {
 struct AddLink {
   Link link;
   std::optional<VethPeer> peer = {};  // REQUIRED for kind "veth"
+  bool exclusive = false;             // AlreadyExists when there is such a link or such a peer
   bool operator==(const AddLink&) const = default;
 };
 // Sets what `link` states; an empty master leaves it.
@@ -72,13 +74,21 @@ class Kernel {
   virtual ~Kernel() = default;
   // A consistent picture: no change happened while it was taken. Everything, not only what is ours.
   virtual Result<KernelState> dump() = 0;
-  // Adding what is there and removing what is gone succeed.
+  // Adding what is there (but for an exclusive AddLink) and removing what is gone succeed.
   virtual Result<void> apply(const Operation& operation) = 0;
   // The kernel as another network namespace shows it.
   virtual Result<std::unique_ptr<Kernel>> inside(int netns_fd) = 0;
   // A sysctl of this namespace, "net/ipv4/ip_forward". NotFound when this kernel lacks it.
   virtual Result<std::string> read_sysctl(const std::string& key) = 0;
   virtual Result<void> write_sysctl(const std::string& key, const std::string& value) = 0;
+  // Several at once; those that this kernel lacks are left out.
+  virtual Result<void> write_sysctls(const std::map<std::string, std::string>& values) {
+    for (const auto& [key, value] : values) {
+      const auto done = write_sysctl(key, value);
+      if (!done && !is_not_found(done.error())) return done;
+    }
+    return {};
+  }
 
   Result<void> apply_all(const std::vector<Operation>& operations) {
     for (const Operation& operation : operations) {

@@ -60,7 +60,11 @@ Result<void> run(Firewall& firewall, const std::vector<OwnChain>& chains,
 }  // namespace
 
 Result<std::unique_ptr<Firewall>> open_firewall() {
-  return std::unique_ptr<Firewall>(std::make_unique<IptablesFirewall>(TRY(IptablesTool::detect())));
+  return make_firewall(TRY(IptablesTool::detect()));
+}
+
+std::unique_ptr<Firewall> make_firewall(IptablesTool tool) {
+  return std::make_unique<IptablesFirewall>(std::move(tool));
 }
 
 std::vector<OwnChain> pod_chains(const Cidr& pod_cidr, const Cidr& cluster_cidr) {

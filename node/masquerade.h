@@ -10,6 +10,8 @@
 #include <string>
 #include <vector>
 
+#include "proxy/iptables_tool.h"
+
 namespace coracle {
 
 // A chain of ours and the one jump to it, which goes to the end of a built-in chain: so that
@@ -29,6 +31,7 @@ class Firewall {
 };
 // The machine's, in the network namespace of the thread that calls its methods.
 Result<std::unique_ptr<Firewall>> open_firewall();
+std::unique_ptr<Firewall> make_firewall(IptablesTool tool);
 
 // Masquerades what this node's Pods send to outside the cluster's Pod network; Pod to Pod is never
 // NATed.

@@ -49,6 +49,12 @@ Result<NetNs> NetNs::current() {
   return open(kOwnNetNs);
 }
 
+Result<NetNs> NetNs::duplicate(int netns_fd) {
+  const int fd = ::fcntl(netns_fd, F_DUPFD_CLOEXEC, 0);
+  if (fd < 0) return Error::from_errno(errno, "network namespace");
+  return NetNs(fd);
+}
+
 Result<NetNs> NetNs::create(const std::string& dir, const std::string& name) {
   std::error_code error;
   std::filesystem::create_directories(dir, error);

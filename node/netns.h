@@ -18,6 +18,7 @@ class NetNs {
   static Result<NetNs> open(const std::string& path);
   static Result<NetNs> of_pid(pid_t pid);
   static Result<NetNs> current();  // the calling thread's
+  static Result<NetNs> duplicate(int netns_fd);
   // A new one, bind-mounted at dir/name so that it lives without a process. AlreadyExists.
   static Result<NetNs> create(const std::string& dir, const std::string& name);
   // Unmounts and unlinks; success when it is gone already. It dies with its last user.

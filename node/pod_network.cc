@@ -18,6 +18,23 @@ std::string sysctl_file(const std::string& data_dir) {
   return data_dir + "/network/sysctls.json";
 }
 
+// The kernel makes the route to the Pods along with the bridge's address, but not again when
+// somebody has removed it alone.
+std::vector<Operation> missing_pods_route(const Cidr& pod_cidr, const KernelState& actual) {
+  constexpr std::uint8_t kKernelsProtocol = 2;  // RTPROT_KERNEL
+  const Link* bridge = actual.find_link(kBridgeName);
+  if (bridge == nullptr || !bridge->up) return {};
+  const Address address{kBridgeName, bridge_address(pod_cidr)};
+  const Cidr pods{pod_cidr.network(), pod_cidr.prefix};
+  bool has_address = false;
+  for (const Address& a : actual.addresses) has_address |= a == address;
+  for (const Route& route : actual.routes) {
+    if (route.link == kBridgeName && route.destination == pods) return {};
+  }
+  if (!has_address) return {};
+  return {AddRoute{{pods, kBridgeName, {}, kKernelsProtocol}}};
+}
+
 // Of links and namespaces of our own: nothing to remember.
 Result<void> set_own(Kernel& kernel, const std::string& key, const std::string& value) {
   const auto now = kernel.read_sysctl(key);
@@ -36,9 +53,7 @@ PodNetwork::PodNetwork(PodNetworkOptions options, std::unique_ptr<Kernel> kernel
       ipam_(std::move(ipam)) {}
 
 Result<std::unique_ptr<PodNetwork>> PodNetwork::create(const PodNetworkOptions& options) {
-  auto kernel = TRY(LinuxKernel::open());
-  auto firewall = TRY(open_firewall());
-  return create(options, std::move(kernel), std::move(firewall));
+  return create(options, TRY(LinuxKernel::open()), TRY(open_firewall()));
 }
 
 Result<std::unique_ptr<PodNetwork>> PodNetwork::create(const PodNetworkOptions& options,
@@ -53,15 +68,21 @@ Result<std::unique_ptr<PodNetwork>> PodNetwork::create(const PodNetworkOptions& 
   return network;
 }
 
-Result<void> PodNetwork::ensure() {
+Result<void> PodNetwork::ensure(PodNetworkParts parts) {
   const MutexLock lock(mutex_);
-  TRY(ensure_links(TRY(kernel_->dump())));
-  TRY(ensure_sysctls());
+  if (parts.links) {
+    const KernelState actual = TRY(kernel_->dump());
+    TRY(ensure_links(actual));
+    TRY(ensure_cables(actual));
+  }
+  if (parts.sysctls) TRY(ensure_sysctls());
+  if (!parts.rules) return {};
   return install_chains(*firewall_, pod_chains(options_.pod_cidr, options_.cluster_cidr));
 }
 
 Result<void> PodNetwork::ensure_links(const KernelState& actual) {
   const Underlay underlay = find_underlay(actual, options_.node_ip);
+  mtu_ = underlay.mtu;
   NodeView view;
   view.pod_cidr = options_.pod_cidr;
   view.mtu = underlay.mtu;
@@ -69,7 +90,18 @@ Result<void> PodNetwork::ensure_links(const KernelState& actual) {
   for (const auto& [ip, uid] : ipam_.allocations()) {
     if (!uid.empty()) view.pod_links.push_back(pod_link_name(uid));
   }
-  return kernel_->apply_all(diff(desired_state(view), actual));
+  TRY(kernel_->apply_all(diff(desired_state(view), actual)));
+  return kernel_->apply_all(missing_pods_route(options_.pod_cidr, actual));
+}
+
+// A veth pair goes as a whole, and with it what the Pod had of the network.
+Result<void> PodNetwork::ensure_cables(const KernelState& actual) {
+  for (const auto& [uid, netns] : namespaces_) {
+    const auto ip = ipam_.find(uid);
+    if (ip && actual.find_link(pod_link_name(uid)) == nullptr)
+      TRY(connect(cable_of(uid, *ip, netns.fd())));
+  }
+  return {};
 }
 
 Result<void> PodNetwork::ensure_sysctls() {
@@ -83,54 +115,53 @@ Result<void> PodNetwork::ensure_sysctls() {
   return set_own(*kernel_, std::string("net/ipv4/conf/") + kBridgeName + "/send_redirects", "0");
 }
 
-Cable PodNetwork::cable_of(const KernelState& actual, const std::string& pod_uid, const Ip& ip,
-                           int netns_fd) {
-  const Underlay underlay = find_underlay(actual, options_.node_ip);
+Cable PodNetwork::cable_of(const std::string& pod_uid, const Ip& ip, int netns_fd) {
   const Ip gateway = bridge_address(options_.pod_cidr).ip;
   Cable cable;
   cable.host = {.name = pod_link_name(pod_uid),
                 .kind = "veth",
                 .master = kBridgeName,
                 .mac = {},
-                .mtu = underlay.mtu,
+                .mtu = mtu_,
                 .up = true,
                 .hairpin = true};
-  cable.peer = {kPodLink, netns_fd, mac_of(ip), underlay.mtu};
+  cable.peer = {kPodLink, netns_fd, mac_of(ip), mtu_};
   cable.addresses = {{kPodLink, {ip, options_.pod_cidr.prefix}, true}};
   cable.routes = {{{gateway, 32}, kPodLink}, {{Ip(), 0}, kPodLink, gateway}};
   return cable;
 }
 
-Result<void> PodNetwork::connect(const KernelState& actual, const Cable& cable) {
-  TRY(ensure_links(actual));
-  TRY(ensure_cable(*kernel_, actual, cable));
+// Only what is half there, or has no bridge to go to, is worth a look before.
+Result<void> PodNetwork::connect(const Cable& cable) {
+  auto far = make_cable(*kernel_, cable);
+  if (!far && !is_already_exists(far.error()) && !is_not_found(far.error())) return far.error();
+  if (!far) {
+    TRY(ensure_links(TRY(kernel_->dump())));
+    far = TRY(ensure_cable(*kernel_, cable));
+  }
   // What somebody else on the bridge may advise must not lead past the node either.
-  const auto pod = TRY(kernel_->inside(cable.peer.netns_fd));
+  std::map<std::string, std::string> settings;
   for (const char* device : {"all", "default", kPodLink})
-    TRY(set_own(*pod, std::string("net/ipv4/conf/") + device + "/accept_redirects", "0"));
-  return {};
-}
-
-Result<Cable> PodNetwork::add_cable(const std::string& pod_uid, const Ip& ip, int netns_fd) {
-  const KernelState actual = TRY(kernel_->dump());
-  Cable cable = cable_of(actual, pod_uid, ip, netns_fd);
-  TRY(connect(actual, cable));
-  return cable;
+    settings[std::string("net/ipv4/conf/") + device + "/accept_redirects"] = "0";
+  return (*far)->write_sysctls(settings);
 }
 
 Result<PodNetworkResult> PodNetwork::add(const std::string& pod_uid, int netns_fd) {
   const MutexLock lock(mutex_);
   const bool known = ipam_.find(pod_uid).has_value();
   const Ip ip = TRY(ipam_.allocate(pod_uid));
-  const auto cable = add_cable(pod_uid, ip, netns_fd);
-  if (!cable) {
+  const Cable cable = cable_of(pod_uid, ip, netns_fd);
+  const auto connected = connect(cable);
+  if (!connected) {
     // The error that counts is the first; what stays nevertheless is gc()'s.
     if (!known) (void)remove(pod_uid).has_value();
-    return cable.error().context("Pod network of " + pod_uid);
+    return connected.error().context("Pod network of " + pod_uid);
   }
+  if (auto netns = NetNs::duplicate(netns_fd))
+    namespaces_.insert_or_assign(pod_uid, std::move(*netns));
   return PodNetworkResult{
       ip,         options_.pod_cidr.prefix, bridge_address(options_.pod_cidr).ip,
-      mac_of(ip), cable->peer.mtu,          cable->host.name};
+      mac_of(ip), cable.peer.mtu,           cable.host.name};
 }
 
 Result<PodNetworkResult> PodNetwork::add(const std::string& pod_uid,
@@ -140,6 +171,7 @@ Result<PodNetworkResult> PodNetwork::add(const std::string& pod_uid,
 }
 
 Result<void> PodNetwork::remove(const std::string& pod_uid) {
+  namespaces_.erase(pod_uid);
   // The link before the address: else the next Pod could meet its predecessor.
   TRY(kernel_->apply_all({RemoveLink{pod_link_name(pod_uid)}}));
   return ipam_.release(pod_uid);
@@ -154,7 +186,8 @@ Result<void> PodNetwork::check(const std::string& pod_uid, int netns_fd) {
   const MutexLock lock(mutex_);
   const auto ip = ipam_.find(pod_uid);
   if (!ip) return Error{Code::NotFound, "the Pod " + pod_uid + " has no address"};
-  return check_cable(*kernel_, cable_of(TRY(kernel_->dump()), pod_uid, *ip, netns_fd));
+  mtu_ = find_underlay(TRY(kernel_->dump()), options_.node_ip).mtu;
+  return check_cable(*kernel_, cable_of(pod_uid, *ip, netns_fd));
 }
 
 Result<void> PodNetwork::gc(const std::set<std::string>& live_pod_uids) {

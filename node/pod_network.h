@@ -11,6 +11,7 @@
 #include <coracle/net.h>
 #include <coracle/result.h>
 
+#include <map>
 #include <memory>
 #include <set>
 #include <string>
@@ -19,6 +20,7 @@
 #include "ipam.h"
 #include "kernel.h"
 #include "masquerade.h"
+#include "netns.h"
 
 namespace coracle {
 
@@ -39,6 +41,13 @@ struct PodNetworkResult {
   bool operator==(const PodNetworkResult&) const = default;
 };
 
+// What ensure() is to look at.
+struct PodNetworkParts {
+  bool links = true;  // with their addresses and routes
+  bool sysctls = true;
+  bool rules = true;
+};
+
 // Thread-safe.
 class PodNetwork {
  public:
@@ -49,9 +58,9 @@ class PodNetwork {
                                                     std::unique_ptr<Kernel> kernel,
                                                     std::unique_ptr<Firewall> firewall);
 
-  // Puts back what is missing: bridge, Pods' host ends, sysctls, rules. Removes links of ours that
-  // no Pod has.
-  Result<void> ensure();
+  // Puts back what is missing: bridge, Pods' cables, sysctls, rules. Removes links of ours that no
+  // Pod has.
+  Result<void> ensure(PodNetworkParts parts = {});
 
   // Connects the Pod's namespace: eth0 with an address, a default route, loopback. On an error
   // nothing of a new Pod stays.
@@ -75,17 +84,18 @@ class PodNetwork {
   Result<void> ensure_links(const KernelState& actual) CORACLE_REQUIRES(mutex_);
   Result<void> ensure_sysctls() CORACLE_REQUIRES(mutex_);
   Result<void> remove(const std::string& pod_uid) CORACLE_REQUIRES(mutex_);
-  Result<void> connect(const KernelState& actual, const Cable& cable) CORACLE_REQUIRES(mutex_);
-  Result<Cable> add_cable(const std::string& pod_uid, const Ip& ip, int netns_fd)
-      CORACLE_REQUIRES(mutex_);
-  Cable cable_of(const KernelState& actual, const std::string& pod_uid, const Ip& ip, int netns_fd)
-      CORACLE_REQUIRES(mutex_);
+  Result<void> ensure_cables(const KernelState& actual) CORACLE_REQUIRES(mutex_);
+  Result<void> connect(const Cable& cable) CORACLE_REQUIRES(mutex_);
+  Cable cable_of(const std::string& pod_uid, const Ip& ip, int netns_fd) CORACLE_REQUIRES(mutex_);
 
   const PodNetworkOptions options_;
   Mutex mutex_;
   const std::unique_ptr<Kernel> kernel_;
   const std::unique_ptr<Firewall> firewall_;
   Ipam ipam_ CORACLE_GUARDED_BY(mutex_);
+  std::uint32_t mtu_ CORACLE_GUARDED_BY(mutex_) = 1500;  // the underlay's, when last looked at
+  // Of the Pods that this object has connected: to lay a cable anew that others have removed.
+  std::map<std::string, NetNs> namespaces_ CORACLE_GUARDED_BY(mutex_);
 };
 
 }  // namespace coracle

@@ -71,7 +71,8 @@ Result<void> ensure_node(Kernel& kernel, const LabPlan& plan, const LabNode& nod
   cable.addresses = {{kNodeLink, {node.ip, plan.subnet.prefix}}};
   // As an administrator would set it: the node's agent removes routes with its own mark.
   cable.routes = {{{Ip(), 0}, kNodeLink, plan.gateway, RTPROT_STATIC}};
-  return ensure_cable(kernel, cable);
+  TRY(ensure_cable(kernel, cable));
+  return {};
 }
 
 // Another lab needs what we set: it puts the earlier values back when it goes.

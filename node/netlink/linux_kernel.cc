@@ -78,6 +78,17 @@ Result<void> LinuxKernel::write_sysctl(const std::string& key, const std::string
   return run_in_netns(netns_.fd(), [&] { return write_proc(path, value); });
 }
 
+// One thread for all.
+Result<void> LinuxKernel::write_sysctls(const std::map<std::string, std::string>& values) {
+  return run_in_netns(netns_.fd(), [&]() -> Result<void> {
+    for (const auto& [key, value] : values) {
+      const auto done = write_proc(TRY(sysctl_path(key)), value);
+      if (!done && !is_not_found(done.error())) return done;
+    }
+    return {};
+  });
+}
+
 Result<LinuxKernel::Names> LinuxKernel::dump_links(std::vector<Link>& links) {
   std::vector<netlink::LinkMessage> messages;
   TRY(socket_.dump(
@@ -143,11 +154,13 @@ Result<KernelState> LinuxKernel::dump() {
 }
 
 Result<int> LinuxKernel::index_of(const std::string& link) {
-  std::vector<Link> links;
-  const Names names = TRY(dump_links(links));
-  const auto it = names.index.find(link);
-  if (it == names.index.end()) return Error{Code::NotFound, "there is no link " + link};
-  return it->second;
+  int index = 0;
+  const auto asked = socket_.ask(netlink::link_request(link).get(), [&](const nlmsghdr* header) {
+    if (const auto found = netlink::decode_link(header)) index = found->index;
+  });
+  if (!asked && !is_not_found(asked.error())) return asked.error();
+  if (index == 0) return Error{Code::NotFound, "there is no link " + link};
+  return index;
 }
 
 Result<void> LinuxKernel::apply(const Operation& operation) {
@@ -163,24 +176,23 @@ Result<void> LinuxKernel::run(const AddLink& o) {
   // ports' least, and by 1500 when the last port leaves (br_mtu_auto_adjust).
   if (o.link.kind == "bridge") add.link.mtu = 0;
   const auto made = socket_.change(netlink::link_create(add, master).get());
-  if (!made && !is_already_exists(made.error())) return made;
-  // What is there already is made alike; a port's mode needs the port to exist.
-  if (!made || o.link.hairpin || add.link.mtu != o.link.mtu) return run(ChangeLink{o.link});
-  return {};
+  if (!made && (o.exclusive || !is_already_exists(made.error()))) return made;
+  // What is there already is made alike.
+  if (!made || add.link.mtu != o.link.mtu) return run(ChangeLink{o.link});
+  // A port's mode needs the port to exist.
+  if (!o.link.hairpin) return {};
+  return socket_.change(netlink::port_change(o.link.name, true).get());
 }
 
 Result<void> LinuxKernel::run(const ChangeLink& o) {
-  const int index = TRY(index_of(o.link.name));
   const int master = o.link.master.empty() ? 0 : TRY(index_of(o.link.master));
-  TRY(socket_.change(netlink::link_change(o.link, index, master).get()));
+  TRY(socket_.change(netlink::link_change(o.link, master).get()));
   if (master == 0) return {};
-  return socket_.change(netlink::port_change(index, o.link.hairpin).get());
+  return socket_.change(netlink::port_change(o.link.name, o.link.hairpin).get());
 }
 
 Result<void> LinuxKernel::run(const RemoveLink& o) {
-  const auto index = index_of(o.name);
-  if (!index) return gone_is_fine(index.error(), {});
-  return gone_is_fine(socket_.change(netlink::link_remove(*index).get()), {});
+  return gone_is_fine(socket_.change(netlink::link_remove(o.name).get()), {});
 }
 
 Result<void> LinuxKernel::run(const AddAddress& o) {

@@ -22,6 +22,7 @@ class LinuxKernel final : public Kernel {
   Result<std::unique_ptr<Kernel>> inside(int netns_fd) override;
   Result<std::string> read_sysctl(const std::string& key) override;
   Result<void> write_sysctl(const std::string& key, const std::string& value) override;
+  Result<void> write_sysctls(const std::map<std::string, std::string>& values) override;
 
  private:
   struct Names {

@@ -120,7 +120,7 @@ void put_link(Builder& builder, const Link& link, int master) {
 void put_peer(Builder& builder, const VethPeer& peer) {
   builder.nest(IFLA_INFO_DATA, [&] {
     builder.nest(VETH_INFO_PEER, [&] {
-      builder.header(ifinfomsg{});
+      builder.header(ifinfomsg{});  // it cannot come up before both ends are there
       builder.text(IFLA_IFNAME, peer.name);
       builder.number(IFLA_NET_NS_FD, static_cast<std::uint32_t>(peer.netns_fd));
       if (peer.mac) builder.mac(IFLA_ADDRESS, *peer.mac);
@@ -172,20 +172,26 @@ Message link_create(const AddLink& add, int master) {
   return builder.take();
 }
 
-Message link_change(const Link& link, int index, int master) {
+Message link_request(const std::string& name) {
+  return Builder(RTM_GETLINK, 0, ifinfomsg{})
+      .text(IFLA_IFNAME, name)
+      .number(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS)
+      .take();
+}
+
+Message link_change(const Link& link, int master) {
   ifinfomsg header{};
-  header.ifi_index = index;
   header.ifi_flags = link.up ? IFF_UP : 0;
   header.ifi_change = IFF_UP;
   Builder builder(RTM_NEWLINK, 0, header);
+  builder.text(IFLA_IFNAME, link.name);
   put_link(builder, link, master);
   return builder.take();
 }
 
-Message port_change(int index, bool hairpin) {
-  ifinfomsg header{};
-  header.ifi_index = index;
-  Builder builder(RTM_NEWLINK, 0, header);
+Message port_change(const std::string& name, bool hairpin) {
+  Builder builder(RTM_NEWLINK, 0, ifinfomsg{});
+  builder.text(IFLA_IFNAME, name);
   builder.nest(IFLA_LINKINFO, [&] {
     builder.text(IFLA_INFO_SLAVE_KIND, "bridge");
     builder.nest(IFLA_INFO_SLAVE_DATA, [&] { builder.byte(IFLA_BRPORT_MODE, hairpin ? 1 : 0); });
@@ -193,10 +199,8 @@ Message port_change(int index, bool hairpin) {
   return builder.take();
 }
 
-Message link_remove(int index) {
-  ifinfomsg header{};
-  header.ifi_index = index;
-  return Builder(RTM_DELLINK, 0, header).take();
+Message link_remove(const std::string& name) {
+  return Builder(RTM_DELLINK, 0, ifinfomsg{}).text(IFLA_IFNAME, name).take();
 }
 
 Message address_change(const Address& address, int link, bool add) {

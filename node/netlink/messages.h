@@ -36,10 +36,11 @@ Message route_dump();
 Message neighbor_dump();
 
 Message link_create(const AddLink& add, int master);
-// `master` 0 leaves it.
-Message link_change(const Link& link, int index, int master);
-Message port_change(int index, bool hairpin);
-Message link_remove(int index);
+// By name, so that nobody has to look up an index before. `master` 0 leaves it.
+Message link_request(const std::string& name);
+Message link_change(const Link& link, int master);
+Message port_change(const std::string& name, bool hairpin);
+Message link_remove(const std::string& name);
 Message address_change(const Address& address, int link, bool add);
 Message route_change(const Route& route, int link, bool add);
 Message neighbor_change(const Neighbor& neighbor, int link, bool add);

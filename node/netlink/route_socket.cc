@@ -121,9 +121,13 @@ Result<Socket::Answer> Socket::receive(unsigned sequence,
 }
 
 Result<void> Socket::change(nl_msg* message) {
+  return ask(message, [](const nlmsghdr*) {});
+}
+
+Result<void> Socket::ask(nl_msg* message, const std::function<void(const nlmsghdr*)>& each) {
   if (message != nullptr) nlmsg_hdr(message)->nlmsg_flags |= NLM_F_REQUEST | NLM_F_ACK;
   const unsigned sequence = TRY(send(message));
-  TRY(receive(sequence, [](const nlmsghdr*) {}));
+  TRY(receive(sequence, each));
   return {};
 }
 

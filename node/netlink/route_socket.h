@@ -30,6 +30,8 @@ class Socket {
 
   // Sends a change and waits for its acknowledgement.
   Result<void> change(nl_msg* message);
+  // Sends a request for one object and hands it to `each`.
+  Result<void> ask(nl_msg* message, const std::function<void(const nlmsghdr*)>& each);
   // Sends a NLM_F_DUMP request, made anew by `request` for each try, and hands every object to
   // `each`, after `restart`: a dump that a change interrupted is repeated.
   Result<void> dump(const std::function<Message()>& request, const std::function<void()>& restart,

@@ -85,7 +85,12 @@ class FakeKernel final : public Kernel {
   }
 
   Result<void> run(const AddLink& o) {
+    const bool far_exists =
+        o.peer && world_->namespaces[o.peer->netns_fd].state.find_link(o.peer->name) != nullptr;
+    if (o.exclusive && (far_exists || find(o.link.name) != nullptr))
+      return Error{Code::AlreadyExists, "there is a link " + o.link.name};
     if (find(o.link.name) != nullptr) return run(ChangeLink{o.link});
+    if (!o.link.master.empty()) TRY(need(o.link.master));
     here().state.links.push_back(o.link);
     if (!o.peer) return {};
     Link peer;
@@ -128,8 +133,19 @@ class FakeKernel final : public Kernel {
     values.erase(std::remove(values.begin(), values.end(), value), values.end());
     return {};
   }
-  Result<void> run(const AddAddress& o) { return add(here().state.addresses, o.address); }
-  Result<void> run(const RemoveAddress& o) { return drop(here().state.addresses, o.address); }
+  // As the kernel does, along with an address.
+  static Route prefix_route(const Address& a) {
+    return {{a.address.network(), a.address.prefix}, a.link, {}, 2};
+  }
+  Result<void> run(const AddAddress& o) {
+    TRY(add(here().state.addresses, o.address));
+    if (o.address.no_prefix_route) return {};
+    return add(here().state.routes, prefix_route(o.address));
+  }
+  Result<void> run(const RemoveAddress& o) {
+    TRY(drop(here().state.addresses, o.address));
+    return drop(here().state.routes, prefix_route(o.address));
+  }
   Result<void> run(const AddRoute& o) { return add(here().state.routes, o.route); }
   Result<void> run(const RemoveRoute& o) { return drop(here().state.routes, o.route); }
   Result<void> run(const AddNeighbor& o) { return add(here().state.neighbors, o.neighbor); }
