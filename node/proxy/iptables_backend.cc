@@ -27,8 +27,8 @@ std::string target_of(const std::string& rule) {
 }
 
 std::vector<std::string> targets_of(const std::vector<std::string>& rules) {
-  std::vector<std::string> out;
-  for (const std::string& rule : rules) out.push_back(target_of(rule));
+  std::vector<std::string> out(rules.size());
+  std::transform(rules.begin(), rules.end(), out.begin(), target_of);
   return out;
 }
 
@@ -79,15 +79,18 @@ std::string jump_repairs(const Ruleset& wanted, const std::map<std::string, Foun
     const auto& jumps = found.at(parent.table).jumps;
     const auto here = jumps.find(parent.chain);
     const auto actual = here == jumps.end() ? std::vector<std::string>() : here->second;
-    const auto rules = jumps_of(wanted, parent);
+    auto rules = jumps_of(wanted, parent);
     if (targets_of(actual) == targets_of(rules)) continue;
     std::string& text = commands[parent.table];
-    for (const std::string& rule : actual) text += "-D " + parent.chain + " " + rule + "\n";
-    for (auto rule = rules.rbegin(); rule != rules.rend(); ++rule)
-      text += "-I " + parent.chain + " 1 " + *rule + "\n";
+    for (const std::string& rule : actual)
+      text.append("-D ").append(parent.chain).append(" ").append(rule).append("\n");
+    std::reverse(rules.begin(), rules.end());
+    for (const std::string& rule : rules)
+      text.append("-I ").append(parent.chain).append(" 1 ").append(rule).append("\n");
   }
   std::string out;
-  for (const auto& [table, text] : commands) out += "*" + table + "\n" + text + "COMMIT\n";
+  for (const auto& [table, text] : commands)
+    out.append("*").append(table).append("\n").append(text).append("COMMIT\n");
   return out;
 }
 
@@ -95,10 +98,9 @@ std::map<ChainId, std::vector<std::string>> contents_of(const std::set<ChainId>&
                                                         const ServiceTable& table,
                                                         const IptablesConfig& config) {
   std::map<ChainId, std::vector<std::string>> out;
-  const auto take = [&](Ruleset rules, bool of_ports) {
-    for (auto& [id, content] : rules.chains) {
-      if (wanted.contains(id) && is_port_chain(id.chain) == of_ports)
-        out.emplace(id, std::move(content));
+  const auto take = [&](const Ruleset& rules, bool of_ports) {
+    for (const auto& [id, content] : rules.chains) {
+      if (wanted.contains(id) && is_port_chain(id.chain) == of_ports) out.emplace(id, content);
     }
   };
   if (wanted.empty()) return out;
@@ -140,7 +142,7 @@ Result<void> IptablesBackend::restore(const std::string& text) {
   TRY(watch_->before_own_change());
   ToolRun run{.events = watch_->commits(),
               .in_force = [&](pid_t pid) { return watch_->in_force(pid, transactions); }};
-  const auto done = tool_.restore(text, run);
+  auto done = tool_.restore(text, run);
   if (!run.ended) ending_.push_back(run.pid);
   TRY(watch_->after_own_change(run.pid, transactions));
   return done;
@@ -256,7 +258,8 @@ Result<void> IptablesBackend::cleanup() {
     text += std::string("*") + table + "\n";
     for (const ChainId& id : found.chains) text += ":" + id.chain + " - [0:0]\n";
     for (const auto& [chain, rules] : found.jumps) {
-      for (const std::string& rule : rules) text += "-D " + chain + " " + rule + "\n";
+      for (const std::string& rule : rules)
+        text.append("-D ").append(chain).append(" ").append(rule).append("\n");
     }
     for (const ChainId& id : found.chains) text += "-X " + id.chain + "\n";
     text += "COMMIT\n";

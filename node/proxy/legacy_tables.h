@@ -31,7 +31,8 @@ class LegacyTables {
   Result<Size> size(const std::string& table) const;
 
   // A hash of the rules of those chains of which `own` says so, and of the rules that jump to them;
-  // counters and the rules of others leave it as it is. Copies the table: 0.3 µs for each rule.
+  // counters and the rules of others leave it as it is. Copies the table: 0.6 µs for each rule,
+  // 20 ms for 1,000 Services of five endpoints.
   Result<std::uint64_t> fingerprint(const std::string& table,
                                     const std::function<bool(const std::string&)>& own) const;
 

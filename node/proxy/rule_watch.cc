@@ -89,8 +89,8 @@ class NftRuleWatch final : public RuleWatch {
 };
 
 // The number of rules is looked at all the time. Copying the rules shows edits in place too, but
-// costs about a millisecond for 3,000 of them: that is done at once when somebody lets go of the
-// lock, else as often as the budget allows.
+// takes 20 ms with 1,000 Services: that is done at once when somebody lets go of the lock, else as
+// often as the budget allows, so that all looks of an idle minute cost at most some 15 ms.
 class LegacyRuleWatch final : public RuleWatch {
  public:
   LegacyRuleWatch(LegacyTables tables, WatchedRules rules)

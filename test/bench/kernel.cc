@@ -13,6 +13,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -145,9 +146,10 @@ void attach(int pods) {
         must(inside->apply(AddAddress{{"eth0", *Cidr::parse("10.42.0.200/24")}}));
         must(inside->apply(AddRoute{{*Cidr::parse("10.42.0.1/32"), "eth0"}}));
         must(inside->apply(AddRoute{{Cidr{Ip(), 0}, "eth0", *Ip::parse("10.42.0.1")}}));
+        std::map<std::string, std::string> settings;
         for (const char* device : {"all", "default", "eth0"})
-          must(inside->write_sysctl(std::string("net/ipv4/conf/") + device + "/accept_redirects",
-                                    "0"));
+          settings[std::string("net/ipv4/conf/") + device + "/accept_redirects"] = "0";
+        must(inside->write_sysctls(settings));
       }
       (ours ? attached : bare).push_back(milliseconds_since(begin));
       if (ours)

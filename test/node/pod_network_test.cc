@@ -129,18 +129,6 @@ TEST_F(PodNetworkTest, EnsureRepairsABridgeThatWasDeleted) {
   EXPECT_TRUE(world_->log.empty());
 }
 
-TEST_F(PodNetworkTest, EnsureLaysCablesAnewThatOthersRemoved) {
-  const auto network = start();
-  ASSERT_TRUE(network->add("a", kPod));
-  const auto before = world_->namespaces[kPod].state;
-  test::FakeKernel kernel(world_, 0);
-  ASSERT_TRUE(kernel.apply(RemoveLink{pod_link_name("a")}));
-  EXPECT_FALSE(network->check("a", kPod));
-  ASSERT_TRUE(network->ensure({.links = true, .sysctls = false, .rules = false}));
-  EXPECT_TRUE(network->check("a", kPod));
-  EXPECT_EQ(world_->namespaces[kPod].state, before);
-}
-
 TEST_F(PodNetworkTest, EnsurePutsTheRouteToThePodsBack) {
   const auto network = start();
   const auto before = node();

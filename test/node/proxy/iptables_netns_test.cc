@@ -274,6 +274,16 @@ TEST_P(IptablesKernel, AffinityEndsAfterItsTimeout) {
   EXPECT_NE(tally("p3", kVip, 80, 1), first);
 }
 
+TEST_P(IptablesKernel, ExternalIpsReachTheEndpointsFromEverywhere) {
+  ServicePort port = web(1);
+  port.external_ips = {ip("198.51.100.7")};
+  sync({port});
+  for (const char* from : {"out", "p3", "node"})
+    EXPECT_EQ(tally(from, "198.51.100.7", 80, 2), (Tally{{"p0 10.42.0.1", 2}})) << from;
+  sync({web(1)});
+  EXPECT_THAT(saved(), Not(HasSubstr("198.51.100.7")));
+}
+
 INSTANTIATE_TEST_SUITE_P(Variants, IptablesKernel,
                          ::testing::Values(IptablesVariant::Nft, IptablesVariant::Legacy),
                          [](const auto& parameter) {
