@@ -1,7 +1,9 @@
 #include "ipam.h"
 
+#include <fcntl.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <filesystem>
 
 #include "sysctl.h"
@@ -13,13 +15,26 @@ constexpr const char* kLast = "last";
 constexpr std::size_t kMaxUid = 253;
 
 std::string trimmed(std::string text) {
-  while (!text.empty() && text.back() == '\n') text.pop_back();
+  while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) text.pop_back();
   return text;
 }
 
 bool is_uid(const std::string& text) {
   return !text.empty() && text.size() <= kMaxUid && text.find('\n') == std::string::npos &&
          text.find('\0') == std::string::npos;
+}
+
+// Always the same length, in place: a rename over a file that exists makes ext4 write it out.
+Result<void> overwrite(const std::string& path, std::string text) {
+  text.resize(15, ' ');
+  text += "\n";
+  const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+  if (fd < 0) return Error::from_errno(errno, path);
+  const ssize_t n = ::write(fd, text.data(), text.size());
+  const int error = errno;
+  ::close(fd);
+  if (n != static_cast<ssize_t>(text.size())) return Error::from_errno(error, path);
+  return {};
 }
 
 }  // namespace
@@ -73,7 +88,7 @@ Result<Ip> Ipam::allocate(const std::string& pod_uid) {
     const Ip ip = Ip::v4(network + 2 + offset);
     if (uids_.contains(ip)) continue;
     // The pointer first: a crash in between costs an address its turn, never a double use.
-    TRY(write_file_atomically(directory_ + "/" + kLast, ip.to_string() + "\n"));
+    TRY(overwrite(directory_ + "/" + kLast, ip.to_string()));
     last_ = ip;
     TRY(write_file_atomically(directory_ + "/" + ip.to_string(), pod_uid + "\n"));
     uids_[ip] = pod_uid;

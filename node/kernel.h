@@ -84,7 +84,7 @@ class Kernel {
   // Several at once; those that this kernel lacks are left out.
   virtual Result<void> write_sysctls(const std::map<std::string, std::string>& values) {
     for (const auto& [key, value] : values) {
-      const auto done = write_sysctl(key, value);
+      auto done = write_sysctl(key, value);
       if (!done && !is_not_found(done.error())) return done;
     }
     return {};

@@ -82,7 +82,7 @@ Result<void> LinuxKernel::write_sysctl(const std::string& key, const std::string
 Result<void> LinuxKernel::write_sysctls(const std::map<std::string, std::string>& values) {
   return run_in_netns(netns_.fd(), [&]() -> Result<void> {
     for (const auto& [key, value] : values) {
-      const auto done = write_proc(TRY(sysctl_path(key)), value);
+      auto done = write_proc(TRY(sysctl_path(key)), value);
       if (!done && !is_not_found(done.error())) return done;
     }
     return {};
