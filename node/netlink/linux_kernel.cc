@@ -175,7 +175,7 @@ Result<void> LinuxKernel::run(const AddLink& o) {
   // A bridge keeps an MTU only if it was changed: one that it was made with is replaced by its
   // ports' least, and by 1500 when the last port leaves (br_mtu_auto_adjust).
   if (o.link.kind == "bridge") add.link.mtu = 0;
-  const auto made = socket_.change(netlink::link_create(add, master).get());
+  auto made = socket_.change(netlink::link_create(add, master).get());
   if (!made && (o.exclusive || !is_already_exists(made.error()))) return made;
   // What is there already is made alike.
   if (!made || add.link.mtu != o.link.mtu) return run(ChangeLink{o.link});
