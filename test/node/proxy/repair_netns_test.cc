@@ -171,7 +171,8 @@ TEST_P(Repair, WhateverOthersDoToOurRulesUnderRequests) {
   std::atomic<int> good = 0;
   std::jthread requests([&](const std::stop_token& stop) {
     in_namespace(ns("p3"), [&] {
-      while (!stop.stop_requested()) good += ask(kVip, 80) == "p0 10.42.0.5" ? 1 : 0;
+      while (!stop.stop_requested())
+        good += ask(kVip, 80, SOCK_STREAM, kShortPatience) == "p0 10.42.0.5" ? 1 : 0;
     });
   });
   for (const Case& c : cases) {
