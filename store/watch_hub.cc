@@ -4,6 +4,14 @@
 #include <string_view>
 
 namespace coracle {
+namespace {
+
+// What the ring keeps of it; the state before is an earlier event's, as a rule.
+std::size_t size_of(const StoreEvent& event) {
+  return sizeof(StoreEvent) + sizeof(Entry) + event.entry->key.size() + event.entry->value.size();
+}
+
+}  // namespace
 
 class WatchHub::Subscriber {
  public:
@@ -92,16 +100,29 @@ WatchHub::~WatchHub() {
     if (const auto subscriber = weak.lock()) subscriber->close();
 }
 
-void WatchHub::publish(const std::vector<StoreEvent>& events) {
+void WatchHub::trim(Time now) {
+  Revision old = forgotten_;
+  for (; !published_.empty() && now - published_.front().first > limits_.age;
+       published_.pop_front())
+    old = published_.front().second;
+  while (!ring_.empty() &&
+         (ring_.size() > limits_.ring || bytes_ > limits_.bytes || ring_.front().revision <= old)) {
+    forgotten_ = ring_.front().revision;
+    bytes_ -= size_of(ring_.front());
+    ring_.pop_front();
+  }
+  while (!published_.empty() && published_.front().second <= forgotten_) published_.pop_front();
+}
+
+void WatchHub::publish(const std::vector<StoreEvent>& events, Time now) {
   const std::lock_guard lock(mutex_);
   for (const StoreEvent& event : events) {
     last_ = event.revision;
+    bytes_ += size_of(event);
     ring_.push_back(event);
-    if (ring_.size() > limits_.ring) {
-      forgotten_ = ring_.front().revision;
-      ring_.pop_front();
-    }
   }
+  published_.emplace_back(now, last_);
+  trim(now);
   std::erase_if(subscribers_, [&](const std::weak_ptr<Subscriber>& weak) {
     const auto subscriber = weak.lock();
     if (subscriber)

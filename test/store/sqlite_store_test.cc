@@ -217,5 +217,33 @@ TEST(WatchHub, ClosesWatchersThatFallBehind) {
   EXPECT_EQ((*hub.watch("/", 2))->next(std::chrono::steady_clock::now(), {})->size(), 4U);
 }
 
+TEST(WatchHub, ForgetsWhatIsTooLarge) {
+  WatchHub hub(0, {.bytes = 10'000});
+  for (Revision r = 1; r <= 3; ++r) {
+    StoreEvent large = event_at(r);
+    auto entry = std::make_shared<Entry>(*large.entry);
+    entry->value.assign(4'000, 'v');
+    large.entry = std::move(entry);
+    hub.publish({std::move(large)});
+  }
+  EXPECT_EQ(hub.watch("/", 0).error().code, Code::Expired);
+  EXPECT_EQ((*hub.watch("/", 1))->next(std::chrono::steady_clock::now(), {})->size(), 2U);
+}
+
+TEST(WatchHub, ForgetsWhatIsOld) {
+  WatchHub hub(0, {.age = std::chrono::seconds(10)});
+  const auto begin = std::chrono::steady_clock::now();
+  StoreEvent old = event_at(1);
+  const std::weak_ptr<const Entry> kept = old.entry;
+  hub.publish({std::move(old)}, begin);
+  hub.publish({event_at(2)}, begin + std::chrono::seconds(10));
+  EXPECT_FALSE(kept.expired());
+  EXPECT_EQ((*hub.watch("/", 0))->next(begin, {})->size(), 2U);
+  hub.publish({event_at(3)}, begin + std::chrono::seconds(11));
+  EXPECT_TRUE(kept.expired());
+  EXPECT_EQ(hub.watch("/", 0).error().code, Code::Expired);
+  EXPECT_EQ((*hub.watch("/", 1))->next(begin, {})->size(), 2U);
+}
+
 }  // namespace
 }  // namespace coracle
