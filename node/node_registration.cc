@@ -8,6 +8,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
+constexpr auto kPatience = 10s;  // for what an earlier agent left running
 constexpr int kLeaseSeconds = 40;
 constexpr const char* kLeaseNamespace = "kube-node-lease";
 constexpr SyncLoopOptions kNodeLoop{.min_interval = 20ms,
@@ -55,6 +56,7 @@ NodeRegistration::~NodeRegistration() {
 }
 
 void NodeRegistration::start() {
+  patience_end_ = clock_.steady_now() + kPatience;
   node_loop_.mark_dirty();
   informer_.start();
   node_loop_.start();
@@ -73,8 +75,9 @@ void NodeRegistration::set_condition(bool ready, const std::string& reason,
                                      const std::string& message) {
   {
     const MutexLock lock(mutex_);
-    if (condition_.ready == ready && condition_.reason == reason && condition_.message == message)
-      return;
+    const bool same =
+        condition_.ready == ready && condition_.reason == reason && condition_.message == message;
+    if (same && (!kept_ || clock_.steady_now() < patience_end_)) return;
     condition_ = {ready, reason, message, ""};
   }
   node_loop_.mark_dirty();
@@ -99,9 +102,12 @@ Result<void> NodeRegistration::sync_node() {
   if (!informer_.wait_synced(std::chrono::steady_clock::now() + 500ms))
     return Error{Code::Unavailable, "registering the node: waiting for the server"};
   NodeCondition condition;
+  bool keep = clock_.steady_now() < patience_end_;
   {
     const MutexLock lock(mutex_);
     condition = condition_;
+    ever_ready_ = ever_ready_ || condition.ready;
+    keep = keep && !ever_ready_;
   }
   condition.now = format_time(clock_.now());
   const Object wanted = compute_node(facts_);
@@ -110,13 +116,17 @@ Result<void> NodeRegistration::sync_node() {
   if (!node) return node.error().context("registering the node " + facts_.name);
   if (add_labels(*node, wanted)) node = TRY(client_.update(resources::kNodes, *node, ""));
   Json status = node->json().value("status", Json::object());
-  status.update(compute_node_status(facts_, condition, node->json()));
+  Json ours = compute_node_status(facts_, condition, node->json());
+  keep = keep && ready_since_boot(node->json(), facts_.boot_id);
+  if (keep) ours.erase("conditions");
+  status.update(ours);
   if (status != node->json().value("status", Json::object())) {
     node->json()["status"] = std::move(status);
     TRY(client_.update(resources::kNodes, *node, "status"));
   }
   const MutexLock lock(mutex_);
   told_ready_ = condition.ready;
+  kept_ = keep;
   if (!std::exchange(registered_, true)) lease_loop_.mark_dirty();
   changed_.notify_all();
   return {};

@@ -32,7 +32,9 @@ class NodeRegistration {
   void start();
   // The Node stays, and its status with it.
   void stop();
-  // What the Ready condition says from now on; written soon.
+  // What the Ready condition says from now on; written soon. An agent that starts over under Pods
+  // and rules that are up has ten seconds to find them before a Node that is Ready ceases to be:
+  // what others do about a node that is down, they do not do for a restart.
   void set_condition(bool ready, const std::string& reason, const std::string& message);
   // The node's part of the Pod network, once the API has named it.
   std::optional<Cidr> pod_cidr() const;
@@ -53,7 +55,10 @@ class NodeRegistration {
   NodeCondition condition_ CORACLE_GUARDED_BY(mutex_);
   bool registered_ CORACLE_GUARDED_BY(mutex_) = false;
   bool told_ready_ CORACLE_GUARDED_BY(mutex_) = false;
-  std::optional<Object> lease_;  // of the lease loop
+  bool ever_ready_ CORACLE_GUARDED_BY(mutex_) = false;
+  bool kept_ CORACLE_GUARDED_BY(mutex_) = false;        // the Node is Ready of old, we are not yet
+  std::chrono::steady_clock::time_point patience_end_;  // constant after start()
+  std::optional<Object> lease_;                         // of the lease loop
   SyncLoop node_loop_, lease_loop_;
 };
 

@@ -3,6 +3,7 @@
 #include <sys/sysinfo.h>
 #include <sys/utsname.h>
 
+#include <algorithm>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <thread>
@@ -92,6 +93,17 @@ Object compute_node(const NodeFacts& facts) {
                          {"kubernetes.io/os", "linux"},
                          {"kubernetes.io/arch", facts.architecture}}}}},
                      {"spec", Json::object()}});
+}
+
+bool ready_since_boot(const Json& node, const std::string& boot_id) {
+  const Json* conditions = json_find(node, {"status", "conditions"});
+  if (conditions == nullptr || !conditions->is_array() ||
+      json_string(node, {"status", "nodeInfo", "bootID"}) != boot_id)
+    return false;
+  return std::any_of(conditions->begin(), conditions->end(), [](const Json& condition) {
+    return json_string(condition, {"type"}) == "Ready" &&
+           json_string(condition, {"status"}) == "True";
+  });
 }
 
 Json compute_node_status(const NodeFacts& facts, const NodeCondition& state, const Json& existing) {

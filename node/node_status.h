@@ -24,6 +24,8 @@ struct NodeCondition {
 };
 // The Node to create.
 Object compute_node(const NodeFacts& facts);
+// Whether the Node says Ready, and said so since this machine booted: what it stood for may be up.
+bool ready_since_boot(const Json& node, const std::string& boot_id);
 // The status to write; `existing` supplies transition times, so an unchanged state yields an equal
 // document.
 Json compute_node_status(const NodeFacts& facts, const NodeCondition& condition,

@@ -115,6 +115,44 @@ TEST_F(NodeRegistrationTest, LeavesWhatOthersSetAndWritesNothingWithoutAChange) 
   EXPECT_EQ(client_.get(kNodes, kNode), node);
 }
 
+// A restart of the agent is no reason to take the node from its load balancers.
+TEST_F(NodeRegistrationTest, StaysReadyWhileItStartsOver) {
+  registration_.start();
+  registration_.set_condition(true, "KubeletReady", "up");
+  ASSERT_TRUE(registration_.wait_ready(soon()));
+  registration_.stop();
+  ASSERT_TRUE(client_->patch(kNodes, kNode, PatchType::JsonMerge,
+                             {{"status", {{"nodeInfo", {{"kubeletVersion", "old"}}}}}}, "status"));
+  NodeRegistration next(*client_, clock_, facts(), [] {});
+  next.start();
+  // That it wrote its facts shows that it had its say.
+  ASSERT_TRUE(client_.await(kNodes, kNode, [](const Json& node) {
+    return json_string(node, {"status", "nodeInfo", "kubeletVersion"}) == "v0";
+  }));
+  next.set_condition(false, "ServiceRulesNotReady", "starting");
+  EXPECT_EQ(ready_of(client_.get(kNodes, kNode)), "True KubeletReady");
+  EXPECT_FALSE(next.wait_ready(std::chrono::steady_clock::now()));
+  // It has not found what was running: said again, it counts.
+  clock_.advance(11s);
+  next.set_condition(false, "ServiceRulesNotReady", "starting");
+  EXPECT_TRUE(client_.await(kNodes, kNode, [](const Json& node) {
+    return ready_of(node) == "False ServiceRulesNotReady";
+  }));
+}
+
+TEST_F(NodeRegistrationTest, IsNotReadyAfterABootUntilItIs) {
+  registration_.start();
+  registration_.set_condition(true, "KubeletReady", "up");
+  ASSERT_TRUE(registration_.wait_ready(soon()));
+  registration_.stop();
+  NodeFacts booted = facts();
+  booted.boot_id = "another";
+  NodeRegistration next(*client_, clock_, booted, [] {});
+  next.start();
+  EXPECT_TRUE(client_.await(
+      kNodes, kNode, [](const Json& node) { return ready_of(node) == "False NetworkNotReady"; }));
+}
+
 TEST_F(NodeRegistrationTest, BeatsByItsLease) {
   registration_.start();
   ASSERT_TRUE(client_.await(kLeases, kLease, [](const Json& lease) {
