@@ -74,8 +74,7 @@ class Server:
         return load(self.data_dir + "/pki", self.port, *args)
 
     def memory_kib(self):
-        with open(f"/proc/{self.process.pid}/status", encoding="ascii") as f:
-            return next(int(line.split()[1]) for line in f if line.startswith("VmRSS"))
+        return resident(self.process.pid)
 
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
@@ -280,50 +279,100 @@ print(sorted(samples)[len(samples) // 2])
 
 
 def bench_idle():
-    """A lab of one node with the examples' kind of Pods, left alone for a minute: all its processes together."""
-    def lab(*args):
-        return subprocess.run([CORACLE, "lab", *args], check=True, stdout=subprocess.PIPE, timeout=120).stdout.decode()
-    name = f"b{os.getpid() % 1000000}"
-    lab("up", "--nodes", "1", "--name", name)
-    try:
-        time.sleep(10)
-        config = lab("kubeconfig", "--name", name).strip()
-        data = os.path.dirname(config)
-        mine = [int(pid) for pid in os.listdir("/proc") if pid.isdigit() and command_of(pid).find(data) >= 0]
-        server = [pid for pid in mine if "server" in command_of(pid).split("\0")]
-        yield "memory idle, server and node", sum(map(resident, server)) / 1024, "MiB"
-        before = used(mine)
-        time.sleep(60)
-        after = used(mine)
-        yield "CPU time in 60 idle seconds", (after[0] - before[0]) * 1000 / os.sysconf("SC_CLK_TCK"), "ms"
-        yield "bytes written in 60 idle seconds", after[1] - before[1], "B"
-    finally:
-        lab("down", "--name", name)
+    """A lab of one node, left alone for a minute, without Pods and with the examples': all its processes and files together."""
+    for pods in (False, True):
+        with Lab() as lab:
+            if pods:
+                lab.apply_examples()
+            time.sleep(15)  # what the start has to write is in the database, and the log is checkpointed
+            what = "with the example Pods" if pods else "no Pods"
+            if not pods:
+                yield "memory idle, server and node", resident(lab.server()) / 1024, "MiB"
+            before = lab.used()
+            time.sleep(60)
+            after = lab.used()
+            for part in after["cpu"]:
+                yield f"CPU time in 60 s, {what}: {part}", (after["cpu"][part] - before["cpu"].get(part, 0)) / 1e6, "ms"
+            yield f"CPU time in 60 s, {what}: all", (sum(after["cpu"].values()) - sum(before["cpu"].values())) / 1e6, "ms"
+            yield f"wakeups of the server in 60 s, {what}", after["wakeups"] - before["wakeups"], ""
+            yield f"bytes written in 60 s, {what}", after["written"] - before["written"], "B"
+            changed = [f for f in after["files"] if after["files"][f] != before["files"].get(f)]
+            yield f"files changed in 60 s, {what}", len(changed), ""
+            for path in changed:
+                print("changed:", path, before["files"].get(path), after["files"][path], file=sys.stderr)
 
 
-def command_of(pid):
+class Lab:
+    """A lab of this process, and what all of it uses."""
+
+    def __init__(self):
+        self.name = f"b{os.getpid() % 1000000}"
+        self.directory = "/var/lib/coracle/lab/" + self.name
+
+    def __enter__(self):
+        self.call("up", "--nodes", "1")
+        return self
+
+    def __exit__(self, *_):
+        self.call("down")
+
+    def call(self, command, *args):
+        done = subprocess.run([CORACLE, "lab", command, "--name", self.name, *args], check=True, stdout=subprocess.PIPE, timeout=120)
+        return done.stdout.decode()
+
+    def apply_examples(self):
+        examples = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../manifests/examples")
+        kubectl = ["kubectl", "--kubeconfig", self.call("kubeconfig").strip()]
+        subprocess.run([*kubectl, "apply", "-f", examples], check=True, stdout=subprocess.DEVNULL, timeout=60)
+        subprocess.run([*kubectl, "wait", "--for=condition=Ready", "pod", "--all", "--timeout=60s"], check=True,
+                       stdout=subprocess.DEVNULL, timeout=70)
+
+    def processes(self):
+        """{pid: name} of all that lives from the lab's files: nodes, supervisors, containers."""
+        mark, found = f"/lab/{self.name}/", {}
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            command = content(f"/proc/{pid}/cmdline")
+            if command and (mark in command or mark in content(f"/proc/{pid}/mountinfo")):
+                found[int(pid)] = "server" if "\0server\0" in command else command.split()[0].split("\0")[0]
+        return found
+
+    def server(self):
+        return next(pid for pid, name in self.processes().items() if name == "server")
+
+    def used(self):
+        """Nanoseconds of CPU by the program's name, its ended children included, and what was written."""
+        out = {"cpu": {}, "written": 0, "wakeups": 0, "files": {}}
+        for pid, name in self.processes().items():
+            fields = content(f"/proc/{pid}/stat").rsplit(")", 1)[1].split()
+            children = (int(fields[13]) + int(fields[14])) * 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+            spent = time.clock_gettime_ns(~pid << 3 | 2)  # the process' CPU clock, exact where /proc counts ticks
+            out["cpu"][name] = out["cpu"].get(name, 0) + spent + children
+            out["written"] += number(f"/proc/{pid}/io", "write_bytes")
+            if name == "server":
+                out["wakeups"] = sum(number(f"/proc/{pid}/task/{t}/status", "voluntary_ctxt_switches")
+                                     for t in os.listdir(f"/proc/{pid}/task"))
+        for directory, _, names in os.walk(self.directory):
+            for path in (os.path.join(directory, n) for n in names):
+                if os.path.isfile(path):
+                    info = os.stat(path)
+                    out["files"][path] = (info.st_size, info.st_mtime_ns)
+        return out
+
+
+def content(path):
     try:
-        with open(f"/proc/{pid}/cmdline", encoding="utf-8", errors="replace") as f:
+        with open(path, encoding="utf-8", errors="replace") as f:
             return f.read()
     except OSError:
         return ""
 
 
+def number(path, name):
+    return next((int(line.split()[1]) for line in content(path).splitlines() if line.startswith(name + ":")), 0)
+
+
 def resident(pid):
-    with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as f:
-        return next(int(line.split()[1]) for line in f if line.startswith("VmRSS"))
-
-
-def used(pids):
-    """Clock ticks and bytes written."""
-    ticks, written = 0, 0
-    for pid in pids:
-        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as f:
-            fields = f.read().rsplit(")", 1)[1].split()
-            ticks += int(fields[11]) + int(fields[12])
-        with open(f"/proc/{pid}/io", encoding="ascii") as f:
-            written += next(int(line.split()[1]) for line in f if line.startswith("write_bytes"))
-    return ticks, written
+    return number(f"/proc/{pid}/status", "VmRSS")
 
 
 BENCHMARKS = {name[6:]: f for name, f in sorted(globals().items()) if name.startswith("bench_")}
