@@ -8,6 +8,7 @@ import glob
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -84,6 +85,19 @@ class Lab:
 
     def data_dir(self, index=1):
         return f"/var/lib/coracle/lab/{self.name}/{self.node(index)}"
+
+    def log_path(self, index=1):
+        return self.data_dir(index) + ".log"
+
+    def address(self, index=1):
+        """The node's address, as the kubeconfig or the plan of the lab has it."""
+        return run([CORACLE, "lab", "status", "--name", self.name])[1].split("\n")[index - 1].split()[1]
+
+    def kill_server(self):
+        """As a power cut takes it: nothing is told. Returns when it is gone."""
+        pid = self.server_pid()
+        os.kill(pid, signal.SIGKILL)
+        eventually(lambda: not os.path.exists(f"/proc/{pid}") or self.server_pid() != pid, "the server gone")
 
     def down(self):
         if not self.is_down:

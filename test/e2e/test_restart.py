@@ -14,6 +14,8 @@ from support import LabTest, eventually, run
 
 
 class Restart(LabTest):
+    maxDiff = None
+
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
@@ -23,14 +25,29 @@ class Restart(LabTest):
         cls.lab.wait_ready("client")
 
     def snapshot(self):
-        pods = {p["metadata"]["name"]: (p["metadata"]["uid"], p["status"]["podIP"],
-                                        [c["restartCount"] for c in p["status"]["containerStatuses"]],
-                                        [c.get("containerID") for c in p["status"]["containerStatuses"]])
-                for p in self.lab.get("pods")["items"]}
-        services = {s["metadata"]["name"]: (s["metadata"]["uid"], s["spec"].get("clusterIP"), s["spec"].get("ports"))
-                    for s in self.lab.get("services")["items"]}
-        maps = {c["metadata"]["name"]: c.get("data") for c in self.lab.get("configmaps")["items"]}
-        return pods, services, maps
+        """Every durable object as it is, the Pods' states (addresses, container ids, restarts) included."""
+        kinds = self.lab.k("api-resources", "--verbs=list", "-o", "name").split()
+        lasting = sorted(k for k in kinds if k not in ("events", "leases.coordination.k8s.io", "nodes"))
+        items = self.lab.get(",".join(lasting), "-A")["items"]
+        return {(i["kind"], i["metadata"].get("namespace"), i["metadata"]["name"]): i for i in items}
+
+    def assert_same(self, before, after):
+        self.assertEqual(sorted(before, key=str), sorted(after, key=str))
+        for key, item in before.items():
+            self.assertEqual(item, after[key])
+
+    def supervisors(self, pod):
+        """The pids of the Pod's supervisor: one, or none."""
+        found = []
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                with open(f"/proc/{pid}/cmdline", "rb") as f:
+                    command = f.read().decode(errors="replace").replace("\0", " ").split()
+            except OSError:
+                continue
+            if command[:2] == ["coracle-supervisor", pod] and self.lab.data_dir() in command[-1]:
+                found.append(int(pid))
+        return found
 
     def test_kill_9_and_start(self):
         before = self.snapshot()
@@ -46,12 +63,10 @@ class Restart(LabTest):
             for _ in range(3):
                 size = os.path.getsize(log.name)
                 eventually(lambda: os.path.getsize(log.name) > size + 60, "requests running")
-                pid = self.lab.server_pid()
-                os.kill(pid, signal.SIGKILL)
-                eventually(lambda: self.lab.server_pid() is None, "the server gone")
+                self.lab.kill_server()
                 size = os.path.getsize(log.name)
                 eventually(lambda: os.path.getsize(log.name) > size + 60, "requests without a server")
-                run([support.CORACLE, "lab", "up", "--nodes", "1", "--name", self.lab.name], timeout=150)
+                self.lab.bring_up()
                 self.lab.k("get", "nodes")
                 size = os.path.getsize(log.name)
                 eventually(lambda: os.path.getsize(log.name) > size + 60, "requests after the start")
@@ -62,7 +77,10 @@ class Restart(LabTest):
         lines = log.read().split("\n")
         self.assertEqual([l for l in lines if l and l != "ok"], [])
         self.assertGreater(lines.count("ok"), 100)
-        self.assertEqual(self.snapshot(), before)
+        self.assert_same(self.snapshot(), before)
+        for (kind, _, name), item in before.items():
+            if kind == "Pod":
+                self.assertEqual([c["restartCount"] for c in item["status"]["containerStatuses"]], [0], name)
 
     def status(self):
         return run([support.CORACLE, "status", "--data-dir", self.lab.data_dir()], check=False)
@@ -105,15 +123,14 @@ class Restart(LabTest):
         self.assertEqual(code, 1)
         self.assertIn("does not answer", out)
         self.assertIn("snapshot", out)
-        run([support.CORACLE, "lab", "up", "--nodes", "1", "--name", self.lab.name], timeout=150)
+        self.lab.bring_up()
         self.assertEqual(self.pids(), pids)
         self.assertEqual(self.snapshot(), before)
         self.assertEqual(self.status()[0], 0)
 
     def test_pods_are_still_managed_after_a_restart(self):
-        os.kill(self.lab.server_pid(), signal.SIGKILL)
-        eventually(lambda: self.lab.server_pid() is None, "the server gone")
-        run([support.CORACLE, "lab", "up", "--nodes", "1", "--name", self.lab.name], timeout=150)
+        self.lab.kill_server()
+        self.lab.bring_up()
         self.apply(support.echo_pod("after", "after"))
         self.lab.wait_ready("after")
         self.lab.k("delete", "pod", "after")
@@ -122,6 +139,24 @@ class Restart(LabTest):
         self.lab.exec("sh", "-c", "kill 1", pod="default/frontend-3", check=False)
         eventually(lambda: self.lab.get("pod", "frontend-3")["status"]["containerStatuses"][0]["restartCount"] == before + 1,
                    "a restart")
+
+    def test_what_changed_meanwhile_is_made_up_for(self):
+        """A Pod that dies while the server is away is started again; one whose end was asked for is gone."""
+        self.apply(support.echo_pod("dies", "dies"))
+        self.lab.wait_ready("dies")
+        supervisor, = self.supervisors("default/dies")
+        with open(f"/proc/{supervisor}/task/{supervisor}/children", encoding="ascii") as f:
+            container, = map(int, f.read().split())
+        self.lab.kill_server()
+        os.kill(container, signal.SIGKILL)
+        self.lab.bring_up()
+        self.lab.wait_ready("dies")
+        self.assertEqual(self.lab.get("pod", "dies")["status"]["containerStatuses"][0]["restartCount"], 1)
+        self.lab.k("delete", "pod", "dies", "--wait=false")
+        self.lab.kill_server()
+        self.lab.bring_up()
+        eventually(lambda: self.lab.kubectl("get", "pod", "dies", check=False)[0] != 0, "the Pod gone")
+        eventually(lambda: not self.supervisors("default/dies"), "its supervisor gone")
 
 
 class Unit(unittest.TestCase):

@@ -63,9 +63,11 @@ class Services(LabTest):
 
     def test_node_port_and_load_balancer_from_outside(self):
         node = self.node_ip()
-        for url in (f"http://{node}:{self.node_port('frontend')}", f"http://{node}:{self.node_port('frontendlb')}"):
-            names = {self.lab.hostname_of(url) for _ in range(6)}
-            self.assertEqual(names, {"frontend-1", "frontend-2", "frontend-3"}, url)
+        for service in ("frontend", "frontendlb"):
+            self.rules_are(service, 3)
+            url = f"http://{node}:{self.node_port(service)}"
+            names = collections.Counter(self.lab.hostname_of(url) for _ in range(30))
+            self.assertEqual(names, {"frontend-1": 10, "frontend-2": 10, "frontend-3": 10}, url)
         eventually(lambda: self.lab.get("service", "frontendlb")["status"]["loadBalancer"].get("ingress"), "an ingress")
         ingress = self.lab.get("service", "frontendlb")["status"]["loadBalancer"]["ingress"]
         self.assertEqual([i["ip"] for i in ingress], [node])
@@ -97,11 +99,8 @@ class Services(LabTest):
         self.assertIn(pod, text)
 
     def test_unready_pod_leaves_and_new_pod_joins(self):
-        self.apply(echo_pod("turn-1", "turn", extra="""    command: ["sh"]
-""").replace("image: coracle/echo", "image: coracle/echo").replace('    command: ["sh"]\n', ""))
         # Readiness here is a file in the Pod, so that the test decides.
         for name in ("turn-1", "turn-2"):
-            self.lab.k("delete", "pod", name, "--ignore-not-found", "--wait")
             self.apply(f"""
 apiVersion: v1
 kind: Pod
