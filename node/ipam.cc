@@ -12,6 +12,7 @@ namespace coracle {
 namespace {
 
 constexpr const char* kLast = "last";
+constexpr const char* kUnfinished = ".tmp";  // as write_file_atomically() names it
 constexpr std::size_t kMaxUid = 253;
 
 std::string trimmed(std::string text) {
@@ -59,8 +60,12 @@ Result<void> Ipam::load() {
       if (const auto last = Ip::parse(content ? trimmed(*content) : "")) last_ = *last;
       continue;
     }
+    if (name.ends_with(kUnfinished)) {  // of an agent that was killed
+      std::filesystem::remove(it->path(), error);
+      continue;
+    }
     const auto ip = Ip::parse(name);
-    if (!ip) continue;  // a temporary file, or not ours
+    if (!ip) continue;  // not ours
     const std::string uid = content ? trimmed(*content) : "";
     // An unreadable record, or a second one of the same Pod, may be a running Pod's address: taken
     // until retain() says otherwise.

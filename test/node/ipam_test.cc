@@ -29,6 +29,16 @@ class IpamTest : public testing::Test {
   std::string dir_;
 };
 
+TEST_F(IpamTest, RemovesWhatAKilledAgentLeftHalfWritten) {
+  std::filesystem::create_directories(dir_ + "/ipam");
+  std::ofstream(dir_ + "/ipam/10.42.0.3.tmp") << "uid-1\n";
+  std::ofstream(dir_ + "/ipam/10.42.0.2") << "uid-2\n";
+  Ipam ipam = open();
+  EXPECT_FALSE(std::filesystem::exists(dir_ + "/ipam/10.42.0.3.tmp"));
+  EXPECT_FALSE(ipam.find("uid-1"));
+  EXPECT_EQ(ipam.find("uid-2"), *Ip::parse("10.42.0.2"));
+}
+
 TEST_F(IpamTest, SkipsNetworkBridgeAndBroadcastAndSaysWhenFull) {
   Ipam ipam = open();
   for (const char* expected : {"10.42.0.2", "10.42.0.3", "10.42.0.4", "10.42.0.5", "10.42.0.6"})
