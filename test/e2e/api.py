@@ -20,7 +20,11 @@ class Api:
 
     def connect(self):
         connection = http.client.HTTPSConnection(self.host, 6443, context=self.context, timeout=self.timeout)
-        connection.connect()
+        try:
+            connection.connect()
+        except OSError:
+            connection.close()
+            raise
         connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connection
 

@@ -13,6 +13,31 @@ import support
 from support import LabTest, eventually, run
 
 
+class Loop:
+    """Requests one after another, each on a connection of its own, by a shell that the arguments start."""
+
+    def __init__(self, url, *where):
+        self.log = tempfile.NamedTemporaryFile("w+", prefix="coracle-loop-")
+        script = f'while read -t 0 end; [ $? -gt 0 ]; do curl -sS --max-time 10 -o /dev/null {url} && echo ok || echo FAIL; done'
+        self.process = subprocess.Popen([*where, "bash", "-c", script], stdin=subprocess.PIPE, stdout=self.log, stderr=subprocess.STDOUT)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.stdin.close()  # the shell sees the end before the next request
+        self.process.wait(60)
+
+    def goes_on(self, when):
+        size = os.path.getsize(self.log.name)
+        eventually(lambda: os.path.getsize(self.log.name) > size + 60, "requests " + when)
+
+    def failures(self):
+        self.log.seek(0)
+        lines = self.log.read().split("\n")
+        return [l for l in lines if l and l != "ok"]
+
+
 class Restart(LabTest):
     maxDiff = None
 
@@ -50,33 +75,24 @@ class Restart(LabTest):
         return found
 
     def test_kill_9_and_start(self):
+        """Requests go on while the server dies and returns: from a Pod to a ClusterIP, from outside to a balancer's port."""
         before = self.snapshot()
         ip = self.lab.get("service", "backend")["spec"]["clusterIP"]
-        log = tempfile.NamedTemporaryFile("w+", prefix="coracle-loop-")
-        # Requests one after another through the ClusterIP, from a Pod, while the server dies and returns.
-        script = (f'i=0; while [ ! -e /tmp/stop ] && [ $i -lt 20000 ]; do i=$((i+1)); '
-                  f'curl -sS --max-time 5 -o /dev/null http://{ip}:5000/hostname && echo ok || echo FAIL; done')
-        self.lab.exec("rm", "-f", "/tmp/stop", pod="default/client")
-        loop = subprocess.Popen([support.CORACLE, "lab", "exec", "--name", self.lab.name, self.lab.node(), "--pod",
-                                 "default/client", "--", "sh", "-c", script], stdout=log, stderr=subprocess.STDOUT)
-        try:
+        node, = self.lab.get("service", "frontendlb")["status"]["loadBalancer"]["ingress"]
+        pod = ["lab", "exec", "--name", self.lab.name, self.lab.node(), "--pod", "default/client", "--"]
+        with Loop(f"http://{ip}:5000/hostname", support.CORACLE, *pod) as inside, Loop(f"http://{node['ip']}:80/hostname") as outside:
             for _ in range(3):
-                size = os.path.getsize(log.name)
-                eventually(lambda: os.path.getsize(log.name) > size + 60, "requests running")
+                for loop in (inside, outside):
+                    loop.goes_on("with a server")
                 self.lab.kill_server()
-                size = os.path.getsize(log.name)
-                eventually(lambda: os.path.getsize(log.name) > size + 60, "requests without a server")
+                for loop in (inside, outside):
+                    loop.goes_on("without a server")
                 self.lab.bring_up()
                 self.lab.k("get", "nodes")
-                size = os.path.getsize(log.name)
-                eventually(lambda: os.path.getsize(log.name) > size + 60, "requests after the start")
-        finally:
-            self.lab.exec("touch", "/tmp/stop", pod="default/client", check=False)
-            loop.wait(timeout=60)
-        log.seek(0)
-        lines = log.read().split("\n")
-        self.assertEqual([l for l in lines if l and l != "ok"], [])
-        self.assertGreater(lines.count("ok"), 100)
+                for loop in (inside, outside):
+                    loop.goes_on("after the start")
+        for loop in (inside, outside):
+            self.assertEqual(loop.failures(), [])
         self.assert_same(self.snapshot(), before)
         for (kind, _, name), item in before.items():
             if kind == "Pod":
