@@ -28,8 +28,12 @@ Result<FieldSelector> fields_of(const Query& query, const ApiPath& route) {
   };
   if (!fields.empty() && std::none_of(fields.terms().begin(), fields.terms().end(), same))
     return Error{Code::BadRequest, "fieldSelector metadata.name doesn't match requested name"};
-  const std::string text = fields.to_string();
-  return FieldSelector::parse((text.empty() ? "" : text + ",") + "metadata.name=" + route.name);
+  std::string text = fields.to_string() + (fields.empty() ? "" : ",") + "metadata.name=";
+  for (const char c : route.name) {
+    if (c == ',' || c == '=' || c == '\\') text += '\\';
+    text += c;
+  }
+  return FieldSelector::parse(text);
 }
 
 constexpr const char* kMatch = "resourceVersionMatch";

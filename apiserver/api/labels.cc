@@ -210,7 +210,7 @@ bool holds(const Requirement& r, const Labels& labels) {
 
 std::string join(const std::vector<std::string>& values) {
   std::string out;
-  for (const auto& value : values) out += (out.empty() ? "" : ",") + value;
+  for (const auto& value : values) out += (&value == &values.front() ? "" : ",") + value;
   return out;
 }
 
@@ -352,15 +352,18 @@ bool FieldSelector::matches(const std::function<std::string(const std::string&)>
 }
 
 std::string FieldSelector::to_string() const {
-  std::string out;
-  for (const Term& term : terms_) {
-    std::string value;
-    for (const char c : term.value) {
-      if (c == ',' || c == '=' || c == '\\') value += '\\';
-      value += c;
+  const auto escaped = [](const std::string& text) {
+    std::string out;
+    for (const char c : text) {
+      if (c == ',' || c == '=' || c == '\\') out += '\\';
+      out += c;
     }
-    out += (out.empty() ? "" : ",") + term.field + (term.equal ? "=" : "!=") + value;
-  }
+    return out;
+  };
+  std::string out;
+  for (const Term& term : terms_)
+    out += (out.empty() ? "" : ",") + escaped(term.field) + (term.equal ? "=" : "!=") +
+           escaped(term.value);
   return out;
 }
 

@@ -55,6 +55,7 @@ TEST(LabelSelector, MatchesAsKubernetesDoes) {
                {"app!=web", false},
                {"missing!=x", true},
                {"app in (web, db)", true},
+               {"app in (,web)", true},
                {"app notin (web)", false},
                {"missing notin (a)", true},
                {"app", true},
@@ -100,6 +101,7 @@ TEST(FieldSelector, ParsesEscapesAndRefusesTheRest) {
   EXPECT_EQ(selector->to_string(), R"(metadata.name=a\,b,status.phase!=Failed)");
   for (const char* empty : {"", ",", ",,"}) EXPECT_TRUE(FieldSelector::parse(empty)->empty());
   EXPECT_EQ(FieldSelector::parse("a=b,")->terms().size(), 1U);
+  EXPECT_EQ(FieldSelector::parse(R"(a\=b=c)")->to_string(), R"(a\=b=c)");
   for (const char* bad : {"a", "=b", "a=b=c", R"(a=\x)", R"(a=\)"})
     EXPECT_FALSE(FieldSelector::parse(bad)) << bad;
 }
