@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "handlers_media.h"
 #include "status.h"
 
 namespace coracle {
@@ -61,10 +62,18 @@ Result<Framing> framing_of(const HttpRequest& request, std::size_t max_body) {
 
 bool may_nest_deeply(const HttpRequest& request) {
   if (request.body.empty()) return false;
-  const std::string type = request.header("Content-Type");
-  if (!type.empty() && type.find("json") == std::string::npos) return true;
+  const std::string type = parse_media_type(request.header("Content-Type")).type;
+  if (!type.empty() && !type.ends_with("json")) return true;
   int depth = 0;
+  bool quoted = false;
+  bool escaped = false;
   for (const char c : request.body) {
+    if (quoted) {  // a bracket in a string opens and closes nothing
+      quoted = escaped || c != '"';
+      escaped = !escaped && c == '\\';
+      continue;
+    }
+    quoted = c == '"';
     if (c == '{' || c == '[') ++depth;
     if (c == '}' || c == ']') --depth;
     if (depth > kShallow) return true;

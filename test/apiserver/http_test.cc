@@ -108,21 +108,31 @@ TEST_F(HttpTest, DeepestAllowedDocumentsDoNotOverflowAThread) {
   const std::string body =
       R"({"metadata":{"name":"deep","managedFields":[{"manager":"m","fieldsV1":)" + nested +
       R"(}]}})";
-  for (const char* type : {"application/json", "application/yaml"}) {
+  // Brackets in a string close nothing.
+  const std::string hidden =
+      R"({"data":{"a":")" + std::string(1000, '}') + R"("},)" + body.substr(1);
+  std::string blocks = "metadata: {name: deep}\ndata:\n ";
+  for (int i = 0; i < 480; ++i) blocks += "- ";
+  for (const char* type : {"application/json", "application/yaml", "application/yaml;as=json"}) {
     CallOptions options;
     options.headers = {std::string("Content-Type: ") + type};
-    const Reply reply = call("POST", kMaps, body, options);
-    EXPECT_NE(reply.code, 0);
-    EXPECT_LT(reply.code, 500);
+    for (const std::string& text : {body, hidden, blocks}) {
+      const Reply reply = call("POST", kMaps, text, options);
+      EXPECT_NE(reply.code, 0) << type;
+      EXPECT_LT(reply.code, 500) << type;
+    }
   }
   post(kMaps, config_map("deep"));
+  const std::string unknown = R"({"x":")" + std::string(1000, '}') + R"(","y":)" + nested + "}";
   for (const char* type :
        {"application/merge-patch+json", "application/strategic-merge-patch+json"}) {
     CallOptions options;
     options.headers = {std::string("Content-Type: ") + type};
-    const Reply reply = call("PATCH", std::string(kMaps) + "/deep", body, options);
-    EXPECT_NE(reply.code, 0) << type;
-    EXPECT_LT(reply.code, 500) << type << reply.body.substr(0, 200);
+    for (const std::string& text : {body, hidden, unknown}) {
+      const Reply reply = call("PATCH", std::string(kMaps) + "/deep", text, options);
+      EXPECT_NE(reply.code, 0) << type;
+      EXPECT_LT(reply.code, 500) << type << reply.body.substr(0, 200);
+    }
   }
   expect_alive();
 }
