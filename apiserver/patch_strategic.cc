@@ -144,7 +144,7 @@ Json merge_scalars(const Json& original, const Json& patch) {
   std::unordered_set<std::string> seen;
   for (const Json* list : {&original, &patch})
     for (const Json& item : *list)
-      if (seen.insert(item.dump()).second) merged.push_back(item);
+      if (seen.insert(item.dump()).second) merged.push_back(list == &patch ? plain(item) : item);
   return merged;
 }
 

@@ -121,6 +121,15 @@ TEST(JsonPatch, CannotBlowUp) {
   const auto result = apply_json_patch(Json::object(), many);
   ASSERT_FALSE(result);
   EXPECT_EQ(result.error().code, Code::TooLarge);
+
+  const Json list = {{"a", Json::array_t(200'000, 0)}};
+  Json shifts = Json::array();
+  for (int i = 0; i < 100; ++i) shifts.push_back({{"op", "add"}, {"path", "/a/0"}, {"value", 1}});
+  EXPECT_FALSE(apply_json_patch(list, shifts));
+  for (Json& operation : shifts) operation = {{"op", "remove"}, {"path", "/a/0"}};
+  EXPECT_FALSE(apply_json_patch(list, shifts));
+  for (Json& operation : shifts) operation = {{"op", "add"}, {"path", "/a/-"}, {"value", 1}};
+  EXPECT_TRUE(apply_json_patch(list, shifts));
 }
 
 }  // namespace
