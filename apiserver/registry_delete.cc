@@ -1,4 +1,5 @@
 // Deletions: preconditions, grace periods, finalizers, propagation.
+#include <algorithm>
 #include <mutex>
 #include <nlohmann/json.hpp>
 
@@ -11,6 +12,8 @@ namespace {
 
 constexpr int kMostAttempts = 64;
 constexpr std::int64_t kDefaultGrace = 30;
+constexpr std::int64_t kLongestGrace =
+    std::int64_t{100} * 365 * 86'400;  // what a timestamp can say
 
 Result<void> check_preconditions(const Resource& resource, const ObjectKey& key,
                                  const DeleteOptions& options, const Json& object) {
@@ -47,7 +50,7 @@ std::int64_t grace_period(const ResourceKind& kind, const Json& object,
   if (phase == "Succeeded" || phase == "Failed") return 0;
   const std::int64_t grace = options.grace_period_seconds.value_or(
       json_int(object, {"spec", "terminationGracePeriodSeconds"}, kDefaultGrace));
-  return grace < 0 ? 1 : grace;
+  return grace < 0 ? 1 : std::min(grace, kLongestGrace);
 }
 
 void set_propagation_finalizer(Json& metadata, const std::string& policy) {

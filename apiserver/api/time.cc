@@ -1,5 +1,6 @@
 #include <coracle/clock.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <ctime>
 
@@ -66,7 +67,11 @@ std::chrono::system_clock::time_point parse_time(const std::string& text) {
   } else if (*rest != 'Z' || rest[1] != '\0') {
     return {};
   }
-  return std::chrono::system_clock::from_time_t(timegm(&utc) - offset) +
+  // 1900 to 2188: a time_point holds nanoseconds, and so must the difference of two.
+  constexpr std::int64_t kFirst = -2'208'988'800;
+  constexpr std::int64_t kLast = 6'900'000'000;
+  return std::chrono::system_clock::from_time_t(
+             std::clamp(std::int64_t{timegm(&utc)} - offset, kFirst, kLast)) +
          std::chrono::microseconds(micros);
 }
 

@@ -1,5 +1,6 @@
 #include <apiserver/registry_errors.h>
 
+#include <limits>
 #include <regex>
 #include <thread>
 
@@ -388,6 +389,15 @@ TEST_F(RegistryTest, DeletePreconditions) {
   EXPECT_TRUE(removed->gone);
   EXPECT_GT(std::stoll(revision_of(removed->object)), std::stoll(revision_of(object)));
   EXPECT_FALSE(remove(kConfigMaps, "a"));
+}
+
+TEST_F(RegistryTest, NoGraceIsLongerThanTimestamps) {
+  bound_pod("p");
+  DeleteOptions forever;
+  forever.grace_period_seconds = std::numeric_limits<std::int64_t>::max();
+  const auto removed = remove(kPods, "p", forever);
+  ASSERT_TRUE(removed);
+  EXPECT_EQ(removed->object["metadata"]["deletionTimestamp"], "2125-12-09T03:04:05Z");
 }
 
 TEST_F(RegistryTest, BoundPodsGoGracefully) {

@@ -133,6 +133,14 @@ TEST(Object, RefusesBadDocuments) {
   EXPECT_EQ(Object(Json{{"a", "\xff"}}).dump().empty(), false);
 }
 
+TEST(Time, StaysWhereDifferencesDo) {
+  for (const char* text : {"0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z"}) {
+    const auto age = system_clock().now() - parse_time(text);
+    EXPECT_LT(std::chrono::abs(age), std::chrono::hours(24 * 366 * 200)) << text;
+    EXPECT_GT(std::chrono::abs(age), std::chrono::hours(24 * 365 * 100)) << text;
+  }
+}
+
 TEST(Time, FormatsAndParsesRfc3339) {
   const auto time = parse_time("2026-01-02T03:04:05Z");
   EXPECT_EQ(format_time(time), "2026-01-02T03:04:05Z");
