@@ -19,6 +19,10 @@ namespace {
 
 constexpr std::size_t kMostDepth = 1000;
 constexpr std::size_t kMostDuplicates = 100;
+// Of one document: a value of two bytes takes fifty times as much in memory, and defaults more.
+constexpr std::size_t kMostValues = 400'000;  // containers count twice
+constexpr const char* kTooMany = "too many values";
+constexpr std::size_t kLongestPath = 1024;  // of a duplicate that is reported
 // What aliases may add to a document, in bytes of values: enough for people, too little for a bomb.
 constexpr std::size_t kMostAliasBytes = std::size_t{4} << 20;
 
@@ -33,6 +37,7 @@ class Builder {
   };
 
   bool open(Json empty) {
+    if (++values_ > kMostValues) return fail(kTooMany);
     if (frames_.size() >= kMostDepth) return fail("exceeded max depth of 1000");
     frames_.push_back({std::move(empty), {}, false, 0});
     return true;
@@ -46,6 +51,7 @@ class Builder {
     return true;
   }
   bool value(Json item) {
+    if (++values_ > kMostValues) return fail(kTooMany);
     if (frames_.empty()) {
       result_ = std::move(item);
       done_ = true;
@@ -90,15 +96,17 @@ class Builder {
       if (frame.value.is_array()) {
         path += "[" + std::to_string(frame.index) + "]";
       } else {
-        path += (path.empty() ? "" : ".") + frame.key;
+        path += (path.empty() ? "" : ".") + frame.key.substr(0, kLongestPath);
       }
+      if (path.size() > kLongestPath) return path.substr(0, kLongestPath) + "...";
     }
-    return path + (path.empty() ? "" : ".") + name;
+    return path + (path.empty() ? "" : ".") + name.substr(0, kLongestPath);
   }
 
   std::vector<Frame> frames_;
   Json result_;
   bool done_ = false;
+  std::size_t values_ = 0;
   std::string error_;
   std::vector<std::string> duplicates_;
 };
@@ -308,7 +316,7 @@ class YamlEvents : public YAML::EventHandler {
       builder_.drop_key();
       return;
     }
-    builder_.value(std::move(item));
+    if (!builder_.value(std::move(item))) throw Stop();
   }
   void merge(const Json& item) {
     Json& merged = open_.back().merged;

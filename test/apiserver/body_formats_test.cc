@@ -2,6 +2,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "apiserver/protobuf.h"
+#include "apiserver/registry.h"
 #include "apiserver/schema.h"
 
 namespace coracle {
@@ -61,6 +63,39 @@ TEST(JsonBody, NamesDuplicatesByPath) {
   ASSERT_TRUE(body);
   EXPECT_EQ(body->duplicate_fields, (std::vector<std::string>{"b.c[1].d", "a"}));
   EXPECT_EQ(body->document["a"], 2);
+}
+
+TEST(JsonBody, HoldsNoMillionValues) {
+  EXPECT_TRUE(parse_json_body("[" + repeat("{},", 100'000) + "{}]"));
+  EXPECT_FALSE(parse_json_body("[" + repeat("{},", 500'000) + "{}]"));
+  EXPECT_FALSE(parse_json_body("[" + repeat("1,", 500'000) + "1]"));
+  EXPECT_FALSE(parse_yaml_body("[" + repeat("1,", 500'000) + "1]"));
+  for (const int containers : {10'000, 300'000}) {
+    std::string type, spec, pod, envelope("k8s\0", 4);
+    protobuf::append_bytes(type, 1, "v1");
+    protobuf::append_bytes(type, 2, "Pod");
+    for (int i = 0; i < containers; ++i) protobuf::append_bytes(spec, 2, "");
+    protobuf::append_bytes(pod, 2, spec);
+    protobuf::append_bytes(envelope, 1, type);
+    protobuf::append_bytes(envelope, 2, pod);
+    EXPECT_EQ(parse_protobuf_body(envelope).has_value(), containers == 10'000) << containers;
+  }
+}
+
+TEST(FieldErrors, AreNotListedForEver) {
+  FieldErrors errors;
+  for (int i = 0; i < 5'000; ++i)
+    errors.required("spec.containers[" + std::to_string(i) + "].name");
+  EXPECT_EQ(errors.causes().size(), 1'001U);
+}
+
+TEST(JsonBody, NamesDuplicatesBriefly) {
+  const std::string key(100'000, 'k');
+  const auto parsed =
+      parse_json_body("{\"" + key + "\":{\"a\":1,\"a\":2,\"" + key + "\":1,\"" + key + "\":2}}");
+  ASSERT_TRUE(parsed);
+  ASSERT_EQ(parsed->duplicate_fields.size(), 2U);
+  for (const std::string& field : parsed->duplicate_fields) EXPECT_LT(field.size(), 3'000U);
 }
 
 TEST(YamlBody, ReadsScalarsAsKubernetesDoes) {
