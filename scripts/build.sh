@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# build.sh release|debug|asan|tsan [TARGET...]: builds into build/<type>; the executable is build/<type>/coracle.
+# build.sh release|debug|asan|tsan|fuzz [TARGET...]: builds into build/<type>; the executable is build/<type>/coracle.
+# fuzz needs clang (scripts/fuzz.sh installs it) and builds the libFuzzer targets, build/fuzz/fuzz_<name>.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 type=${1:-release}
@@ -9,7 +10,10 @@ case $type in
   debug)   options=(-DCMAKE_BUILD_TYPE=Debug) ;;
   asan)    options=(-DCMAKE_BUILD_TYPE=Debug "-DCMAKE_CXX_FLAGS_DEBUG=-O1 -g1" -DCORACLE_SANITIZE=address,undefined) ;;
   tsan)    options=(-DCMAKE_BUILD_TYPE=Debug "-DCMAKE_CXX_FLAGS_DEBUG=-O1 -g1" -DCORACLE_SANITIZE=thread) ;;
-  *) echo "usage: scripts/build.sh release|debug|asan|tsan [TARGET...]" >&2; exit 2 ;;
+  fuzz)    options=(-DCMAKE_BUILD_TYPE=Debug "-DCMAKE_CXX_FLAGS_DEBUG=-O1 -g1" -DCMAKE_CXX_COMPILER=clang++-14
+                    -DCORACLE_SANITIZE=fuzzer-no-link,address,undefined)
+           [ $# -gt 0 ] || set -- fuzzers ;;
+  *) echo "usage: scripts/build.sh release|debug|asan|tsan|fuzz [TARGET...]" >&2; exit 2 ;;
 esac
 if command -v ccache >/dev/null; then options+=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache); fi
 cmake -S . -B "build/$type" -G Ninja "${options[@]}" -DCORACLE_WERROR="${CORACLE_WERROR:-OFF}" >"build/$type.cmake.log" 2>&1 || {

@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
 # check.sh [--all] [--long]: layers, format, release build with warnings as errors, clang-tidy (changed files; --all: every
 # file), unit tests, the unit suite under address+undefined and thread sanitizers, namespace tests, end-to-end tests.
+# --long: longer rounds of some tests, and ten minutes of fuzzing for each target.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 all=
+long=
 for argument in "$@"; do
   case $argument in
     --all) all=1 ;;
-    --long) export CORACLE_LONG_TESTS=1 ;;
+    --long) long=1; export CORACLE_LONG_TESTS=1 ;;
     *) echo "usage: scripts/check.sh [--all] [--long]" >&2; exit 2 ;;
   esac
 done
@@ -37,3 +39,7 @@ scripts/build.sh tsan unit_tests
 ctest --test-dir build/tsan -L unit --output-on-failure
 say "all tests"
 ctest --test-dir build/release --output-on-failure
+if [ -n "$long" ]; then
+  say "fuzzing"
+  scripts/fuzz.sh
+fi
