@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # check.sh [--all] [--long]: layers, format, release build with warnings as errors, clang-tidy (changed files; --all: every
-# file), unit tests, the unit suite under address+undefined and thread sanitizers, namespace tests, end-to-end tests.
-# --long: longer rounds of some tests, and ten minutes of fuzzing for each target.
+# file), the unit suite under address+undefined and thread sanitizers; then the release build's unit, namespace and
+# end-to-end tests. --long: longer rounds of some tests, and ten minutes of fuzzing for each target.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 all=
@@ -14,7 +14,35 @@ for argument in "$@"; do
   esac
 done
 mkdir -p build
-say() { printf '\n== %s\n' "$*"; }
+# say STEP: ends the step before, with its time, and begins this one. The last step's time is in ctest's summary.
+step='' began=0
+say() {
+  [ -z "$step" ] || printf '== %s: %d s\n' "$step" $((SECONDS - began))
+  step=$* began=$SECONDS
+  printf '\n== %s\n' "$step"
+}
+failed() { printf '\n== %s: FAILED after %d s\n' "$step" $((SECONDS - began)) >&2; }
+trap '[ $? -eq 0 ] || failed' EXIT
+
+# The product's files that differ from origin/main or, where that is HEAD or unknown, from a few commits ago.
+changed_files() {
+  local base
+  base=$(git merge-base HEAD origin/main 2>/dev/null || true)
+  if [ -z "$base" ] || [ "$base" = "$(git rev-parse HEAD)" ]; then
+    base=$(git rev-list --first-parent --max-count=6 HEAD | tail -1)
+  fi
+  { git diff --name-only --diff-filter=d "$base" -- '*.cc'; git ls-files -o --exclude-standard '*.cc'; } | sort -u
+}
+
+# tidy FILE...: silent but for findings.
+tidy() {
+  echo "$# files"
+  [ $# -gt 0 ] || return 0
+  printf '%s\n' "$@" | xargs -P 2 -n 4 clang-tidy -p build/release --quiet --warnings-as-errors='*' \
+    --extra-arg=-Wno-unknown-warning-option >build/tidy.log 2>&1 && return
+  grep -vE '^[0-9]+ warnings? (generated|treated as)' build/tidy.log >&2
+  return 1
+}
 
 say "layers"
 scripts/layers.sh
@@ -23,14 +51,9 @@ git ls-files '*.cc' '*.h' | xargs -r clang-format --dry-run -Werror
 say "release build, warnings as errors"
 CORACLE_WERROR=ON scripts/build.sh release
 say "clang-tidy"
-if [ -n "$all" ]; then
-  files=$(git ls-files '*.cc' | grep -v '^test/' || true)
-else
-  base=$(git rev-parse -q --verify HEAD~1 || git rev-parse HEAD)
-  files=$( (git diff --name-only --diff-filter=d "$base" -- '*.cc'; git ls-files -o --exclude-standard '*.cc') | grep -v '^test/' | sort -u || true)
-fi
-[ -z "$files" ] || printf '%s\n' $files | xargs -P 2 -n 4 clang-tidy -p build/release --quiet --warnings-as-errors='*' \
-  --extra-arg=-Wno-unknown-warning-option 2>/dev/null
+if [ -n "$all" ]; then files=$(git ls-files '*.cc'); else files=$(changed_files); fi
+mapfile -t files < <(grep -v -e '^test/' -e '^$' <<<"$files")
+tidy "${files[@]}"
 say "address and undefined-behaviour sanitizers, unit suite"
 scripts/build.sh asan unit_tests
 ctest --test-dir build/asan -L unit --output-on-failure
