@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# build.sh release|debug|asan|tsan|fuzz [TARGET...]: builds into build/<type>; the executable is build/<type>/coracle.
-# fuzz needs clang (scripts/fuzz.sh installs it) and builds the libFuzzer targets, build/fuzz/fuzz_<name>.
+# build.sh release|debug|asan|tsan|arm64|fuzz [TARGET...]: builds into build/<type>; the executable is
+# build/<type>/coracle. arm64 is a release build of the product, without tests. fuzz needs clang (scripts/fuzz.sh installs
+# it) and builds the libFuzzer targets, build/fuzz/fuzz_<name>.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 type=${1:-release}
@@ -10,11 +11,16 @@ case $type in
   debug)   options=(-DCMAKE_BUILD_TYPE=Debug) ;;
   asan)    options=(-DCMAKE_BUILD_TYPE=Debug "-DCMAKE_CXX_FLAGS_DEBUG=-O1 -g1" -DCORACLE_SANITIZE=address,undefined) ;;
   tsan)    options=(-DCMAKE_BUILD_TYPE=Debug "-DCMAKE_CXX_FLAGS_DEBUG=-O1 -g1" -DCORACLE_SANITIZE=thread) ;;
+  arm64)   scripts/setup.sh arm64
+           options=(-DCMAKE_BUILD_TYPE=Release "-DCMAKE_TOOLCHAIN_FILE=$PWD/scripts/arm64.cmake" -DCORACLE_TESTS=OFF
+                    "-DCORACLE_DEPS=$PWD/build/deps/arm64") ;;
   fuzz)    options=(-DCMAKE_BUILD_TYPE=Debug "-DCMAKE_CXX_FLAGS_DEBUG=-O1 -g1" -DCMAKE_CXX_COMPILER=clang++-14
                     -DCORACLE_SANITIZE=fuzzer-no-link,address,undefined)
            [ $# -gt 0 ] || set -- fuzzers ;;
-  *) echo "usage: scripts/build.sh release|debug|asan|tsan|fuzz [TARGET...]" >&2; exit 2 ;;
+  *) echo "usage: scripts/build.sh release|debug|asan|tsan|arm64|fuzz [TARGET...]" >&2; exit 2 ;;
 esac
+# Clones in other folders share what is cached.
+export CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=1
 if command -v ccache >/dev/null; then options+=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache); fi
 cmake -S . -B "build/$type" -G Ninja "${options[@]}" -DCORACLE_WERROR="${CORACLE_WERROR:-OFF}" >"build/$type.cmake.log" 2>&1 || {
   cat "build/$type.cmake.log" >&2

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # check.sh [--all] [--long]: layers, format, release build with warnings as errors, clang-tidy (changed files; --all: every
-# file), the unit suite under address+undefined and thread sanitizers; then the release build's unit, namespace and
-# end-to-end tests. --long: longer rounds of some tests, and ten minutes of fuzzing for each target.
+# file), the build for arm64, the unit suite under address+undefined and thread sanitizers; then the release build's unit,
+# namespace and end-to-end tests. --long: longer rounds of some tests, and ten minutes of fuzzing for each target.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 all=
@@ -44,6 +44,16 @@ tidy() {
   return 1
 }
 
+# The executable is for arm64, needs nothing but the C library, and starts.
+check_arm64() {
+  local needed
+  readelf -h build/arm64/coracle | grep -E 'Machine: +AArch64'
+  needed=$(readelf -d build/arm64/coracle | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p')
+  echo "needs" $needed
+  [ -z "$(grep -vxE 'libc\.so\.6|libm\.so\.6|ld-linux-aarch64\.so\.1' <<<"$needed")" ]
+  build/deps/arm64/bin/qemu-aarch64-static -L build/deps/arm64/sysroot build/arm64/coracle version
+}
+
 say "layers"
 scripts/layers.sh
 say "format"
@@ -54,6 +64,9 @@ say "clang-tidy"
 if [ -n "$all" ]; then files=$(git ls-files '*.cc'); else files=$(changed_files); fi
 mapfile -t files < <(grep -v -e '^test/' -e '^$' <<<"$files")
 tidy "${files[@]}"
+say "arm64 build"
+CORACLE_WERROR=ON scripts/build.sh arm64 coracle
+check_arm64
 say "address and undefined-behaviour sanitizers, unit suite"
 scripts/build.sh asan unit_tests
 ctest --test-dir build/asan -L unit --output-on-failure
