@@ -19,8 +19,8 @@ case $type in
            [ $# -gt 0 ] || set -- fuzzers ;;
   *) echo "usage: scripts/build.sh release|debug|asan|tsan|arm64|fuzz [TARGET...]" >&2; exit 2 ;;
 esac
-# Clones in other folders share what is cached.
-export CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=1
+# Clones in other folders share what is cached, and files with a precompiled header are cached too.
+export CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=1 CCACHE_SLOPPINESS=pch_defines,time_macros
 if command -v ccache >/dev/null; then options+=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache); fi
 cmake -S . -B "build/$type" -G Ninja "${options[@]}" -DCORACLE_WERROR="${CORACLE_WERROR:-OFF}" >"build/$type.cmake.log" 2>&1 || {
   cat "build/$type.cmake.log" >&2
