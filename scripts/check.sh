@@ -69,10 +69,10 @@ CORACLE_WERROR=ON scripts/build.sh arm64 coracle
 check_arm64
 say "address and undefined-behaviour sanitizers, unit suite"
 scripts/build.sh asan unit_tests
-ctest --test-dir build/asan -L unit --output-on-failure
+ctest --test-dir build/asan -j 2 -L unit --output-on-failure
 say "thread sanitizer, unit suite"
 scripts/build.sh tsan unit_tests
-ctest --test-dir build/tsan -L unit --output-on-failure
+ctest --test-dir build/tsan -j 2 -L unit --output-on-failure
 say "all tests"
 ctest --test-dir build/release --output-on-failure
 if [ -n "$long" ]; then
