@@ -73,9 +73,9 @@ ctest --test-dir build/asan -j 2 -L unit --output-on-failure
 say "thread sanitizer, unit suite"
 scripts/build.sh tsan unit_tests
 ctest --test-dir build/tsan -j 2 -L unit --output-on-failure
-say "all tests"
-ctest --test-dir build/release --output-on-failure
 if [ -n "$long" ]; then
   say "fuzzing"
   scripts/fuzz.sh
 fi
+say "all tests"
+ctest --test-dir build/release --output-on-failure
