@@ -53,7 +53,7 @@ RegistryImpl::RegistryImpl(Options options)
       clock_(options.clock),
       kinds_(std::move(options.kinds)),
       catch_up_(options.catch_up) {
-  namespaces_ = find("", "v1", "namespaces");
+  namespaces_ = RegistryImpl::find("", "v1", "namespaces");
 }
 
 Result<void> RegistryImpl::rebuild_allocations() {
