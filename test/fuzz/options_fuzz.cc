@@ -15,15 +15,15 @@ void require_options(const Query& query) {
     route.ns = "default";
     route.name = name;
     if (const auto list = list_options(query, route)) {
-      require(list->request.at_least >= 0, "no revision is negative");
+      require(list->at_least >= 0 && list->exact >= 0, "no revision is negative");
       if (route.name.empty()) continue;
-      const auto& terms = list->request.fields.terms();
+      const auto& terms = list->fields.terms();
       require(!terms.empty() && terms.back().field == "metadata.name" &&
                   terms.back().value == route.name,
               "a list of one object is of that object");
     }
     if (const auto watch = watch_options(query, route)) {
-      require(!watch->from || *watch->from > 0, "a watch begins after a revision");
+      require(watch->from >= 0, "a watch begins at a revision");
       require(!watch->timeout || watch->timeout->count() > 0, "a watch lasts");
     }
   }
@@ -36,8 +36,9 @@ void require_options(const Query& query) {
 
 void require_media(std::string_view accept, std::string_view content_type) {
   require(parse_accept(accept).size() <= 64, "few choices are looked at");
-  (void)negotiate(accept, true).has_value();
-  if (const auto chosen = negotiate(accept, false))
+  (void)negotiate(accept, Offer::Discovery).has_value();
+  (void)negotiate(accept, Offer::Stream).has_value();
+  if (const auto chosen = negotiate(accept, Offer::Objects))
     require(chosen->shape != Accepted::Shape::Aggregated, "objects are not discovery");
   (void)patch_type(content_type).has_value();
   (void)parse_body(content_type, "{}").has_value();

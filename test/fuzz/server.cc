@@ -44,6 +44,11 @@ class Front : public Registry {
     return now_->watch(kind, ns, from);
   }
   Revision revision() const override { return now_->revision(); }
+  // Nobody else writes: there is nothing to wait for.
+  Result<void> await_revision(Revision wanted) const override {
+    if (wanted <= now_->revision()) return {};
+    return Error{Code::Timeout, "Too large resource version"};
+  }
   Result<Json> create(const ResourceKind& kind, const std::string& ns, Json object,
                       const WriteOptions& options) override {
     return now_->create(kind, ns, std::move(object), options);
