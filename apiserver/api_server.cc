@@ -9,8 +9,11 @@
 namespace coracle {
 namespace {
 
-std::string host_port(const std::vector<Ip>& addresses, int port) {
-  const Ip address = addresses.empty() ? Ip::v4(0x7f000001) : addresses.front();
+// Where clients find the server: the address it is bound to, if to one, else its first.
+std::string host_port(const ApiServerOptions& options, int port) {
+  Ip address = options.addresses.empty() ? Ip::v4(0x7f000001) : options.addresses.front();
+  if (const auto bound = Ip::parse(options.bind_address); bound && !bound->is_unspecified())
+    address = *bound;
   const std::string host = address.is_v4() ? address.to_string() : "[" + address.to_string() + "]";
   return host + ":" + std::to_string(port);
 }
@@ -57,11 +60,10 @@ Result<void> Server::start() {
                         options_.clock,
                         *authenticator_,
                         options_.version,
-                        host_port(options_.addresses, options_.port),
+                        host_port(options_, options_.port),
                         {.bookmark_interval = options_.bookmark_interval}});
   TRY(listen(pki));
-  return write_kubeconfig(kubeconfig_path(), pki,
-                          "https://" + host_port(options_.addresses, http_->port()));
+  return write_kubeconfig(kubeconfig_path(), pki, "https://" + host_port(options_, http_->port()));
 }
 
 Result<void> Server::listen(const Pki& pki) {

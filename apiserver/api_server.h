@@ -25,7 +25,7 @@ struct ApiServerOptions {
   std::string cluster_domain = "cluster.local";
   Ip kubernetes_service_ip = {};
   std::string version = "0.1.0";
-  int threads = 64;                    // requests served at a time
+  int threads = 32;                    // requests served at a time
   std::size_t max_connections = 1024;  // watches not counted; waiting ones cost no thread
   std::size_t max_per_source = 512;    // of them, by address
   std::size_t max_watches = 4096;      // at a time; they take none of the threads

@@ -78,8 +78,15 @@ class Handlers {
 
   Options options_;
   std::atomic<bool> ready_{false};
-  std::string openapi_v2_, openapi_v2_json_, openapi_v3_;
-  std::map<std::string, std::string> openapi_v3_documents_;
+  // Large, rarely asked for, and mostly by clients that unpack it themselves.
+  struct Packed {
+    std::string type, tag, gzip;
+  };
+  static Packed pack(std::string type, const std::string& document);
+  static HttpResponse serve_packed(const HttpRequest& request, const Packed& document);
+  Packed openapi_v2_, openapi_v2_json_;
+  std::string openapi_v3_;
+  std::map<std::string, Packed> openapi_v3_documents_;
 };
 
 }  // namespace coracle

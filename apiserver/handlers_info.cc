@@ -6,6 +6,7 @@
 
 #include "discovery.h"
 #include "handlers.h"
+#include "http_message.h"
 #include "openapi.h"
 #include "process_metrics.h"
 
@@ -23,16 +24,24 @@ HttpResponse text_response(int code, std::string body) {
 }
 
 // The tag carries the representation: clients cache by URL alone.
-HttpResponse cached(const HttpRequest& request, std::string content_type, std::string body) {
-  HttpResponse response;
-  response.content_type = std::move(content_type);
-  const std::string tag = "\"" + openapi_hash(response.content_type + body) + "\"";
+std::string tag_of(const std::string& content_type, const std::string& body) {
+  return "\"" + openapi_hash(content_type + body) + "\"";
+}
+
+// False: the client has it already, and a 304 says so.
+bool begin_cached(const HttpRequest& request, const std::string& content_type,
+                  const std::string& tag, HttpResponse& response) {
+  response.content_type = content_type;
   response.headers = {{"ETag", tag}, {"Vary", "Accept"}};
-  if (request.header("If-None-Match") == tag) {
-    response.code = 304;
-  } else {
+  if (request.header("If-None-Match") != tag) return true;
+  response.code = 304;
+  return false;
+}
+
+HttpResponse cached(const HttpRequest& request, const std::string& content_type, std::string body) {
+  HttpResponse response;
+  if (begin_cached(request, content_type, tag_of(content_type, body), response))
     response.body = std::move(body);
-  }
   return response;
 }
 
@@ -54,14 +63,27 @@ bool wants_json(const HttpRequest& request) {
 Handlers::Handlers(Options options) : options_(std::move(options)) {
   serve_process_metrics();
   const auto& kinds = options_.registry.kinds();
-  openapi_v2_ = openapi_v2_protobuf(kinds);
-  openapi_v2_json_ = openapi_v2_json(kinds);
+  openapi_v2_ = pack(std::string(kOpenApiV2Type), openapi_v2_protobuf(kinds));
+  openapi_v2_json_ = pack("application/json", openapi_v2_json(kinds));
   openapi_v3_ = openapi_v3_index(kinds);
   std::set<std::string> paths;
   for (const ResourceKind& kind : kinds) paths.insert(document_path(kind.resource));
   for (const std::string& path : paths)
     if (auto document = openapi_v3_document(kinds, path))
-      openapi_v3_documents_[path] = std::move(*document);
+      openapi_v3_documents_[path] = pack("application/json", *document);
+}
+
+Handlers::Packed Handlers::pack(std::string type, const std::string& document) {
+  std::string tag = tag_of(type, document);
+  return {std::move(type), std::move(tag), gzip(document)};
+}
+
+HttpResponse Handlers::serve_packed(const HttpRequest& request, const Packed& document) {
+  HttpResponse response;
+  if (!begin_cached(request, document.type, document.tag, response)) return response;
+  response.packed = accepts_gzip(request);
+  response.body = response.packed ? document.gzip : gunzip(document.gzip);
+  return response;
 }
 
 Handlers::Answer Handlers::info(const HttpRequest& request, const ApiPath& route,
@@ -126,12 +148,11 @@ Handlers::Answer Handlers::openapi(const HttpRequest& request, const ApiPath& ro
   if (route.target == ApiPath::Target::OpenApiV3)
     return cached(request, "application/json", openapi_v3_);
   if (route.target == ApiPath::Target::OpenApiV2) {
-    if (wants_json(request)) return cached(request, "application/json", openapi_v2_json_);
-    return cached(request, std::string(kOpenApiV2Type), openapi_v2_);
+    return serve_packed(request, wants_json(request) ? openapi_v2_json_ : openapi_v2_);
   }
   const auto document = openapi_v3_documents_.find(route.extra);
   if (document == openapi_v3_documents_.end()) return Error{Code::NotFound, kNoSuchPath};
-  return cached(request, "application/json", document->second);
+  return serve_packed(request, document->second);
 }
 
 Handlers::Answer Handlers::health(const ApiPath& route, const Query& query) const {

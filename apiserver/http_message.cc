@@ -4,6 +4,7 @@
 #include <zlib.h>
 
 #include <algorithm>
+#include <array>
 #include <nlohmann/json.hpp>
 
 #include "handlers_media.h"
@@ -39,6 +40,30 @@ std::string gzip(const std::string& text) {
   out.resize(ok ? stream.total_out : 0);
   deflateEnd(&stream);
   return out;
+}
+
+std::string gunzip(const std::string& packed) {
+  z_stream stream{};
+  constexpr int kGzip = 15 + 16;
+  if (inflateInit2(&stream, kGzip) != Z_OK) return "";  // NOLINT: macro
+  stream.next_in =
+      reinterpret_cast<Bytef*>(const_cast<char*>(packed.data()));  // NOLINT: zlib reads only
+  stream.avail_in = static_cast<uInt>(packed.size());
+  std::string out;
+  std::array<char, std::size_t{16} * 1024> block{};
+  int result = Z_OK;
+  while (result == Z_OK) {
+    stream.next_out = reinterpret_cast<Bytef*>(block.data());  // NOLINT
+    stream.avail_out = static_cast<uInt>(block.size());
+    result = inflate(&stream, Z_NO_FLUSH);
+    out.append(block.data(), block.size() - stream.avail_out);
+  }
+  inflateEnd(&stream);
+  return result == Z_STREAM_END ? out : "";
+}
+
+bool accepts_gzip(const HttpRequest& request) {
+  return request.header("Accept-Encoding").find("gzip") != std::string::npos;
 }
 
 // civetweb takes "12x" as 12 and the first of two lengths; both are how requests get smuggled.

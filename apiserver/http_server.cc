@@ -278,14 +278,14 @@ void Server::send(mg_connection* connection, const HttpRequest& request, HttpRes
   if (response.stream && request.method != "HEAD")
     return send_stream(connection, request, response);
   std::string framing;
-  if (response.body.size() >= kCompressFrom &&
-      request.header("Accept-Encoding").find("gzip") != std::string::npos) {
+  if (response.body.size() >= kCompressFrom && !response.packed && accepts_gzip(request)) {
     std::string packed = gzip(response.body);
     if (!packed.empty()) {
       response.body = std::move(packed);
-      framing = "Content-Encoding: gzip\r\nVary: Accept-Encoding\r\n";
+      response.packed = true;
     }
   }
+  if (response.packed) framing = "Content-Encoding: gzip\r\nVary: Accept-Encoding\r\n";
   if (response.code != 304)
     framing += "Content-Length: " + std::to_string(response.body.size()) + "\r\n";
   std::string head = head_of(response, framing, false);

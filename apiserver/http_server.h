@@ -37,6 +37,7 @@ struct HttpResponse {
   std::string content_type = "application/json";
   std::vector<std::pair<std::string, std::string>> headers;
   std::string body;
+  bool packed = false;                        // the body is gzip already
   std::shared_ptr<StreamSource> stream = {};  // set: headers go out at once, `body` is not used
 };
 
@@ -46,7 +47,7 @@ class HttpServer {
     std::string bind_address;  // "" or an unspecified address: every address, IPv4 and IPv6
     int port = 0;              // 0: any free one
     std::string certificate_pem, key_pem, client_ca_pem;
-    int threads = 64;
+    int threads = 32;
     std::size_t max_connections = 1024;  // streams not counted
     std::size_t max_per_source = 512;    // of them, by address
     std::size_t max_streams = 4096;

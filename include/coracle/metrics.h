@@ -66,8 +66,8 @@ class Family {
     for (const Family* family : all()) sorted.emplace(family->name_, family);
     std::string out;
     for (const auto& [name, family] : sorted) {
-      out +=
-          "# HELP " + name + " " + family->help_ + "\n# TYPE " + name + " " + family->type_ + "\n";
+      out.append("# HELP ").append(name).append(" ").append(family->help_);
+      out.append("\n# TYPE ").append(name).append(" ").append(family->type_).append("\n");
       family->write(out, name);
     }
     return out;
@@ -176,11 +176,14 @@ class Histogram : public Family {
       double bound = first_;
       for (std::size_t i = 0; i <= kBuckets; ++i, bound *= 2) {
         seen += series.counts[i].load(std::memory_order_relaxed);
-        out += name + "_bucket" + others + "le=\"" + (i == kBuckets ? "+Inf" : number(bound)) +
-               "\"} " + std::to_string(seen) + "\n";
+        out.append(name).append("_bucket").append(others).append("le=\"");
+        out.append(i == kBuckets ? "+Inf" : number(bound)).append("\"} ");
+        out.append(std::to_string(seen)).append("\n");
       }
-      out += name + "_sum" + labels + " " + number(series.sum.load(std::memory_order_relaxed)) +
-             "\n" + name + "_count" + labels + " " + std::to_string(seen) + "\n";
+      out.append(name).append("_sum").append(labels).append(" ");
+      out.append(number(series.sum.load(std::memory_order_relaxed))).append("\n");
+      out.append(name).append("_count").append(labels).append(" ");
+      out.append(std::to_string(seen)).append("\n");
     });
   }
 

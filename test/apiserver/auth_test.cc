@@ -37,5 +37,18 @@ TEST_F(AuthHttp, KubeconfigPointsHere) {
             std::string::npos);
 }
 
+class BoundTest : public ClusterFixture {
+ protected:
+  BoundTest() {
+    tune_ = [](ApiServerOptions& options) { options.addresses = {*Ip::parse("192.0.2.7")}; };
+  }
+};
+
+TEST_F(BoundTest, TheKubeconfigNamesTheAddressItIsBoundTo) {
+  EXPECT_NE(read("kubeconfig").find("https://127.0.0.1:" + std::to_string(server_->port())),
+            std::string::npos)
+      << read("kubeconfig");
+}
+
 }  // namespace
 }  // namespace coracle

@@ -124,7 +124,7 @@ TEST(JsonPatch, CannotBlowUp) {
 
   const Json list = {{"a", Json::array_t(200'000, 0)}};
   Json shifts = Json::array();
-  for (int i = 0; i < 100; ++i) shifts.push_back({{"op", "add"}, {"path", "/a/0"}, {"value", 1}});
+  for (int i = 0; i < 400; ++i) shifts.push_back({{"op", "add"}, {"path", "/a/0"}, {"value", 1}});
   EXPECT_FALSE(apply_json_patch(list, shifts));
   for (Json& operation : shifts) operation = {{"op", "remove"}, {"path", "/a/0"}};
   EXPECT_FALSE(apply_json_patch(list, shifts));
