@@ -76,6 +76,22 @@ class RegistryFixture : public ::testing::Test {
     return entry ? Json::parse((*entry)->value, nullptr, false) : Json();
   }
 
+  static std::string revision_of(const Json& object) {
+    return json_string(object, {"metadata", "resourceVersion"});
+  }
+  // A Pod of one container, bound to node n1.
+  Json bound_pod(const std::string& name) {
+    const Resource& pods = resources::kPods;
+    make(pods,
+         {{"metadata", {{"name", name}}},
+          {"spec", {{"containers", Json::array({{{"name", "c"}, {"image", "coracle/echo"}}})}}}});
+    auto bound = update(
+        pods, {{"metadata", {{"name", name}}}, {"target", {{"kind", "Node"}, {"name", "n1"}}}},
+        "binding");
+    EXPECT_TRUE(bound) << bound.error().message;
+    return bound ? *bound : Json::object();
+  }
+
   std::chrono::milliseconds catch_up_{1};
   FakeClock clock_;
   std::unique_ptr<Store> store_;
