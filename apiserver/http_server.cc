@@ -11,8 +11,8 @@
 #include <atomic>
 #include <cstring>
 #include <semaphore>
-#include <thread>
 
+#include "big_stack.h"
 #include "http_answer.h"
 #include "http_deadlines.h"
 #include "http_gate.h"
@@ -213,12 +213,9 @@ void Server::refuse(mg_connection* connection, const HttpRequest& request, HttpR
 HttpResponse Server::handle(const HttpRequest& request) const {
   if (!may_nest_deeply(request)) return options_.handle(request);
   HttpResponse response;
-  try {
-    std::jthread([&] { response = options_.handle(request); });  // joined at once
-  } catch (const std::system_error&) {
+  if (!call_on_big_stack([&] { response = options_.handle(request); }))
     return error_response(
         {Code::TooManyRequests, "Too many requests, please try again later.", {}, 1});
-  }
   return response;
 }
 

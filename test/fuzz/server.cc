@@ -1,5 +1,6 @@
 #include "server.h"
 
+#include <apiserver/big_stack.h>
 #include <apiserver/handlers_media.h>
 #include <apiserver/http_message.h>
 #include <apiserver/resources/resources.h>
@@ -10,7 +11,6 @@
 #include <fstream>
 #include <set>
 #include <sstream>
-#include <thread>
 
 namespace coracle::fuzz {
 namespace {
@@ -187,7 +187,7 @@ HttpResponse Server::ask(const Ask& ask) {
   request.body = ask.body;
   HttpResponse response;
   if (may_nest_deeply(request)) {
-    std::jthread([&] { response = handlers_->handle(request); });  // as the HTTP server does
+    require(call_on_big_stack([&] { response = handlers_->handle(request); }), "a thread");
   } else {
     response = handlers_->handle(request);
   }
