@@ -92,6 +92,33 @@ void raise_descriptor_limit() {
   (void)setrlimit(RLIMIT_NOFILE, &limit);  // with fewer, surplus connections are closed earlier
 }
 
+// Gives free memory back to the system: what only the start needed, then what a burst of work
+// left. Free memory among memory in use stays with the process otherwise. Looks now and then, and
+// does something only when much has changed.
+class MemoryKeeper {
+ public:
+  void look() {
+    constexpr std::size_t kMuch = std::size_t{1} << 20U;
+    const std::size_t used = mallinfo2().uordblks;
+    if (std::max(used, used_) - std::min(used, used_) < kMuch) return;
+    used_ = used;
+    (void)malloc_trim(0);
+  }
+
+ private:
+  std::size_t used_ = 0;  // bytes, when it last gave something back
+};
+
+int wait_for_signal(const sigset_t& signals) {
+  constexpr timespec kInterval{.tv_sec = 20, .tv_nsec = 0};
+  MemoryKeeper memory;
+  for (;;) {
+    memory.look();
+    const int signal = sigtimedwait(&signals, nullptr, &kInterval);
+    if (signal > 0) return signal;
+  }
+}
+
 Result<void> make_data_dir(const std::string& path) {
   std::error_code error;
   std::filesystem::create_directories(path, error);
@@ -204,9 +231,7 @@ Result<void> serve(const ServerFlags& flags, const Settings& settings, const sig
     log::warn("server", "the node is not ready after 30 s, going on",
               {{"node", settings.node_name}});
   notify("READY=1");
-  (void)malloc_trim(0);  // what only the start needed
-  int signal = 0;
-  sigwait(&signals, &signal);
+  const int signal = wait_for_signal(signals);
   notify("STOPPING=1");
   log::info("server", "stopping; Pods and rules stay up",
             {{"signal", signal == SIGINT ? "SIGINT" : "SIGTERM"}});

@@ -101,6 +101,17 @@ Result<std::string> start_time(pid_t pid) {
   return field;
 }
 
+bool ended_within(int pidfd, int milliseconds) {
+  pollfd polled{pidfd, POLLIN, 0};
+  return poll(&polled, 1, milliseconds) == 1;
+}
+
+// A process that was killed looks ended while some of its threads still hold its files and ports.
+void await_last_thread(pid_t pid) {
+  const Fd pidfd(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
+  if (pidfd.get() >= 0) (void)ended_within(pidfd.get(), kKillMilliseconds);
+}
+
 struct Process {
   pid_t pid = 0;
   std::string started;
@@ -111,14 +122,13 @@ Result<Process> find_process(const std::string& lab, const std::string& node) {
   Process process;
   if (!(text >> process.pid >> process.started) || process.pid <= 1)
     return Error{Code::NotFound, lab::pid_file(lab, node) + " is damaged"};
-  if (TRY(start_time(process.pid)) != process.started)
-    return Error{Code::NotFound, "its pid is another's now"};
+  const auto started = start_time(process.pid);
+  if (!started) {
+    await_last_thread(process.pid);
+    return started.error();
+  }
+  if (*started != process.started) return Error{Code::NotFound, "its pid is another's now"};
   return process;
-}
-
-bool ended_within(int pidfd, int milliseconds) {
-  pollfd polled{pidfd, POLLIN, 0};
-  return poll(&polled, 1, milliseconds) == 1;
 }
 
 Result<NetNs> netns_of(const std::string& name) {

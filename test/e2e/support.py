@@ -7,6 +7,7 @@ import functools
 import glob
 import json
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -95,9 +96,17 @@ class Lab:
 
     def kill_server(self):
         """As a power cut takes it: nothing is told. Returns when it is gone."""
-        pid = self.server_pid()
-        os.kill(pid, signal.SIGKILL)
-        eventually(lambda: not os.path.exists(f"/proc/{pid}") or self.server_pid() != pid, "the server gone")
+        self.end_server(signal.SIGKILL)
+
+    def end_server(self, how=signal.SIGTERM):
+        """Returns once its last thread is gone, and with it its files and ports."""
+        pidfd = os.pidfd_open(self.server_pid())
+        try:
+            signal.pidfd_send_signal(pidfd, how)
+            if not select.select([pidfd], [], [], 30)[0]:
+                raise AssertionError("the server does not end")
+        finally:
+            os.close(pidfd)
 
     def down(self):
         if not self.is_down:

@@ -16,8 +16,7 @@ class Backup(LabTest):
         return self.lab.data_dir() + "/coracle.db"
 
     def stop(self, how=signal.SIGTERM):
-        os.kill(self.lab.server_pid(), how)
-        eventually(lambda: self.lab.server_pid() is None, "the server gone")
+        self.lab.end_server(how)
 
     def start(self):
         run([CORACLE, "lab", "up", "--nodes", "1", "--name", self.lab.name], timeout=150)

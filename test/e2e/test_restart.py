@@ -130,8 +130,7 @@ class Restart(LabTest):
         before, pids = self.snapshot(), self.pids()
         self.assertGreater(len(pids), 6)
         ip = self.lab.get("service", "backend")["spec"]["clusterIP"]
-        os.kill(self.lab.server_pid(), signal.SIGTERM)
-        eventually(lambda: self.lab.server_pid() is None, "the server gone")
+        self.lab.end_server()
         self.assertEqual(self.pids(), pids)
         answer = self.lab.exec("curl", "-sS", "--max-time", "20", f"http://{ip}:5000/hostname")[1]
         self.assertTrue(answer.startswith("backend-"), answer)
