@@ -20,7 +20,7 @@ std::string host_port(const ApiServerOptions& options, int port) {
 
 class Server : public ApiServer {
  public:
-  explicit Server(const ApiServerOptions& options) : options_(options) {}
+  explicit Server(ApiServerOptions options) : options_(std::move(options)) {}
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
   ~Server() override { halt(); }

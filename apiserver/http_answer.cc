@@ -87,7 +87,7 @@ std::string head_of(const HttpResponse& response, const std::string& framing, bo
     std::replace_if(
         clean.begin(), clean.end(), [](char c) { return c == '\r' || c == '\n' || c == '\0'; },
         ' ');
-    head += name + ": " + clean + "\r\n";
+    head.append(name).append(": ").append(clean).append("\r\n");
   }
   return head + (close ? "Connection: close\r\n\r\n" : "\r\n");
 }

@@ -9,7 +9,6 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
-#include <cstring>
 #include <semaphore>
 
 #include "big_stack.h"
@@ -139,8 +138,7 @@ int Server::on_next(mg_connection* connection, void* handed, int keep_alive, cha
     serving_.connection = static_cast<GateConnection*>(handed);
     --self->queued_;
     std::string& received = serving_.connection->received;
-    std::memcpy(buffer, received.data(), received.size());
-    *length = static_cast<int>(received.size());
+    *length = static_cast<int>(received.copy(buffer, static_cast<std::size_t>(size)));
     std::string().swap(received);
     return 1;
   }

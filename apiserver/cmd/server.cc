@@ -177,6 +177,18 @@ class StoreNotices {
   std::vector<StoreNotice> early_;
 };
 
+ApiServerOptions api_options(const ServerFlags& flags, const Settings& settings, Registry& registry,
+                             const Clock& clock) {
+  ApiServerOptions api{registry, clock};
+  api.bind_address = flags.bind_address;
+  api.port = flags.secure_port;
+  api.data_dir = settings.data_dir;
+  api.addresses = {settings.node_ip};
+  api.cluster_domain = flags.cluster_domain;
+  api.kubernetes_service_ip = settings.service_cidr.network().plus(1);
+  return api;
+}
+
 Result<void> serve(const ServerFlags& flags, const Settings& settings, const sigset_t& signals) {
   const Clock& clock = system_clock();
   TRY(make_data_dir(settings.data_dir));
@@ -195,14 +207,7 @@ Result<void> serve(const ServerFlags& flags, const Settings& settings, const sig
   boot.service_cidr = settings.service_cidr;
   TRY(bootstrap(*registry, boot));
 
-  ApiServerOptions api{*registry, clock};
-  api.bind_address = flags.bind_address;
-  api.port = flags.secure_port;
-  api.data_dir = settings.data_dir;
-  api.addresses = {settings.node_ip};
-  api.cluster_domain = flags.cluster_domain;
-  api.kubernetes_service_ip = settings.service_cidr.network().plus(1);
-  auto server = TRY(ApiServer::create(api));
+  auto server = TRY(ApiServer::create(api_options(flags, settings, *registry, clock)));
   LocalClient client(*registry, clock);
   EventRecorder events(client, clock, "coracle-store", settings.node_name);
   const StoreNotices::Telling telling(notices, events, settings.node_name);

@@ -39,6 +39,7 @@ class Fd {
 
 std::vector<char*> raw_arguments(const std::vector<std::string>& argv) {
   std::vector<char*> raw;
+  raw.reserve(argv.size() + 1);
   for (const std::string& a : argv)
     raw.push_back(const_cast<char*>(a.c_str()));  // NOLINT(*-const-cast): exec's old signature
   raw.push_back(nullptr);
