@@ -67,7 +67,6 @@ class Gate final : public HttpGate {
       : options_(std::move(options)), listener_(listener), epoll_(epoll), wake_(wake) {
     watch(wake_, kWakeId, EPOLLIN, EPOLL_CTL_ADD);
     watch(listener_, kListenerId, EPOLLIN, EPOLL_CTL_ADD);
-    thread_ = std::thread([this] { run(); });
   }
   Gate(const Gate&) = delete;
   Gate& operator=(const Gate&) = delete;
@@ -79,6 +78,9 @@ class Gate final : public HttpGate {
     ::close(listener_);
   }
 
+  void start() override {
+    thread_ = std::thread([this] { run(); });
+  }
   int port() const override { return bound_port(listener_); }
   void give_back(GateConnection& connection) override { tell({connection.id, News::Waits}); }
   void close(GateConnection& connection) override { tell({connection.id, News::Ends}); }

@@ -45,9 +45,11 @@ class HttpGate {
     // wait.
     std::function<void(GateConnection&)> serve;
   };
-  // Accepts at once. Internal when the port is taken, naming it.
+  // Listens; connections wait for start(). Internal when the port is taken, naming it.
   static Result<std::unique_ptr<HttpGate>> create(Options options);
   virtual ~HttpGate() = default;
+  // Begins to accept, and so to call `serve`. To be called once.
+  virtual void start() = 0;
   virtual int port() const = 0;
   // Waits for the next request, whose first bytes may be in `received`. Thread-safe, as what
   // follows.

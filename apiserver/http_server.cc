@@ -358,6 +358,7 @@ Result<void> Server::start_gate() {
                  &connection.remote, &connection);
   };
   gate_ = TRY(HttpGate::create(std::move(gate)));
+  gate_->start();
   return {};
 }
 
