@@ -188,6 +188,7 @@ class Churn(unittest.TestCase):
             self.assertEqual([p["metadata"]["name"] for p in pods if not ready(p)], [])
             addresses, rules = self.addresses(), traces.rules(self.lab)
             self.assertEqual(self.service_chains(rules), self.selected_ports())
+            self.assertEqual(self.balanced(rules), self.with_endpoints(addresses), "the rules have followed")
             return addresses == self.addresses() and (addresses, rules)
         return eventually(still, "ready Pods and a chain per Service port", 120)
 
@@ -197,6 +198,21 @@ class Churn(unittest.TestCase):
 
     def service_chains(self, chains):
         return sum(len(re.findall(r'--comment "?churn/\S+ cluster IP', rule)) for rule in chains["nat/KUBE-SERVICES"])
+
+    @staticmethod
+    def balanced(chains):
+        """Between which addresses the rules choose, by Service."""
+        found = {}
+        for rules in chains.values():
+            for rule in rules:
+                match = re.search(r'"churn/([^:"\s]+)\S* -> ([0-9.]+):', rule)
+                if match:
+                    found.setdefault(match[1], set()).add(match[2])
+        return found
+
+    def with_endpoints(self, addresses):
+        names = {s["metadata"]["name"] for s in self.call(churn.KINDS["services"])}
+        return {name: set(found) for name, found in addresses.items() if found and name in names}
 
     def selected_ports(self):
         """How many Service ports have a ready endpoint, and so a chain."""
