@@ -54,6 +54,8 @@ RegistryImpl::RegistryImpl(Options options)
       kinds_(std::move(options.kinds)),
       catch_up_(options.catch_up) {
   namespaces_ = RegistryImpl::find("", "v1", "namespaces");
+  for (const ResourceKind& kind : kinds_)
+    if (kind.retention.age.count() > 0) kept_.try_emplace(&kind, kind.retention);
 }
 
 Result<void> RegistryImpl::rebuild_allocations() {

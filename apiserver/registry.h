@@ -17,6 +17,8 @@
 #include <string>
 #include <vector>
 
+#include "retention.h"
+
 namespace coracle {
 
 // Collects every bad field of one request (the first 1000), for one 422. Paths as Kubernetes writes
@@ -69,6 +71,7 @@ struct ResourceKind {
   bool has_status =
       false;  // the status subresource; main writes keep status, status writes keep spec
   bool ephemeral = false;  // memory only
+  Retention retention;     // of an ephemeral kind: how long, and how many
   bool delete_collection = true;
   bool counts_generations = false;  // metadata.generation grows with every change of the spec
   bool graceful_delete = false;     // Pods: DELETE of a bound Pod sets deletionTimestamp first

@@ -71,6 +71,10 @@ class RegistryImpl : public Registry {
   Result<Json> bind(const ResourceKind& kind, const ObjectKey& key, const Json& binding,
                     const WriteOptions& options);
 
+  // After a write that succeeded: what is kept for a while only, and what of it is to go.
+  void keep(const ResourceKind& kind, const Entry& written);
+  void remove_outlived();
+
   // registry_delete.cc
   Result<std::optional<Removed>> remove_once(const ResourceKind& kind, const ObjectKey& key,
                                              const DeleteOptions& options,
@@ -81,6 +85,7 @@ class RegistryImpl : public Registry {
   Store& store_;
   const Clock& clock_;
   std::vector<ResourceKind> kinds_;
+  std::map<const ResourceKind*, RetentionQueue> kept_;  // of the kinds with a retention
   const std::chrono::milliseconds catch_up_;
   const ResourceKind* namespaces_ = nullptr;
   mutable PageCache pages_;

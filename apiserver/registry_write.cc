@@ -171,7 +171,22 @@ Result<Json> RegistryImpl::store_new(const ResourceKind& kind, Json object,
   if (!entry && is_already_exists(entry.error())) return already_exists(kind.resource, key.name);
   if (!entry) return entry.error();
   allocation.commit();
+  keep(kind, **entry);
   return with_revision(std::move(object), (*entry)->mod_revision);
+}
+
+void RegistryImpl::keep(const ResourceKind& kind, const Entry& written) {
+  const auto kept = kept_.find(&kind);
+  if (kept != kept_.end())
+    kept->second.note(written.key, written.mod_revision, clock_.steady_now());
+  remove_outlived();
+}
+
+// Best effort: one that was written meanwhile is kept anew, one that was removed is gone.
+void RegistryImpl::remove_outlived() {
+  for (auto& [kind, queue] : kept_)
+    for (const RetentionQueue::Kept& old : queue.take_due(clock_.steady_now()))
+      (void)store_.remove(old.key, old.revision).has_value();
 }
 
 Result<Json> RegistryImpl::update(const ResourceKind& kind, const ObjectKey& key,
@@ -330,6 +345,7 @@ Result<std::optional<Json>> RegistryImpl::store_changed(const Target& target, co
     return std::optional<Json>();
   if (!written) return written.error();
   allocation.commit();
+  keep(kind, **written);
   return std::optional<Json>(with_revision(std::move(next), (*written)->mod_revision));
 }
 

@@ -242,6 +242,7 @@ ResourceKind service_account_kind() {
 ResourceKind event_kind() {
   ResourceKind kind = basic(resources::kEvents, "event", {"ev"}, "core.v1.Event");
   kind.ephemeral = true;
+  kind.retention = {.age = std::chrono::hours(1), .most = 2000};  // kube-apiserver's --event-ttl
   for (const char* f :
        {"kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath"})
     kind.selectable_fields.push_back(std::string("involvedObject.") + f);
