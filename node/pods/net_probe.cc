@@ -9,11 +9,13 @@
 #include <cctype>
 #include <cstring>
 #include <mutex>
+#include <utility>
 
 namespace coracle::pods {
 namespace {
 
 constexpr long kMostRedirects = 10;
+constexpr std::size_t kMostIdle = 8;
 constexpr std::size_t kMostBody = 10240;
 constexpr const char* kUserAgent = "kube-probe/1.33";
 
@@ -80,6 +82,7 @@ class NetProbes::Impl {
   }
   ~Impl() {
     while (!running_.empty()) cancel(running_.begin()->first);
+    for (CURL* easy : idle_) curl_easy_cleanup(easy);
     curl_multi_cleanup(multi_);
   }
   Impl(const Impl&) = delete;
@@ -90,7 +93,7 @@ class NetProbes::Impl {
     auto run = std::make_unique<Run>();
     run->target = target;
     run->url = url_of(target);
-    run->easy = curl_easy_init();
+    run->easy = take_handle();
     set_up(*run);
     curl_easy_setopt(run->easy, CURLOPT_PRIVATE, reinterpret_cast<void*>(id));
     curl_multi_add_handle(multi_, run->easy);
@@ -101,6 +104,7 @@ class NetProbes::Impl {
     const auto it = running_.find(id);
     if (it == running_.end()) return;
     curl_multi_remove_handle(multi_, it->second->easy);
+    give_back(std::exchange(it->second->easy, nullptr));
     running_.erase(it);
   }
 
@@ -136,6 +140,23 @@ class NetProbes::Impl {
       curl_slist_free_all(headers);
     }
   };
+
+  // Making a handle costs as much as a probe.
+  CURL* take_handle() {
+    if (idle_.empty()) return curl_easy_init();
+    CURL* easy = idle_.back();
+    idle_.pop_back();
+    return easy;
+  }
+
+  void give_back(CURL* easy) {
+    if (idle_.size() < kMostIdle) {
+      curl_easy_reset(easy);
+      idle_.push_back(easy);
+    } else {
+      curl_easy_cleanup(easy);
+    }
+  }
 
   static void set_up(Run& run) {
     const Probe& probe = run.target.probe;
@@ -215,6 +236,7 @@ class NetProbes::Impl {
   }
 
   CURLM* multi_ = nullptr;
+  std::vector<CURL*> idle_;  // handles to be used again
   std::map<Id, std::unique_ptr<Run>> running_;
 };
 
