@@ -83,6 +83,14 @@ std::string scalar(const Json& value) {
 
 constexpr int kDeepestYaml = 64;  // deeper values go in flow style, which is JSON
 
+// A key without a "?" may have 1,024 characters (YAML 1.2.2, 7.4.2), in our reader's eyes bytes.
+constexpr std::size_t kLongestImplicitKey = 1000;
+
+std::string key_of(const std::string& name) {
+  const std::string key = scalar(name);
+  return key.size() > kLongestImplicitKey ? "? " + key : key;
+}
+
 bool is_block(const Json& value, int depth) {
   return value.is_structured() && !value.empty() && depth < kDeepestYaml;
 }
@@ -101,7 +109,8 @@ void write_yaml(const Json& value, int depth, bool first_inline, std::string& ou
         continue;
       }
     } else {
-      out += scalar(item.key()) + ":";
+      const std::string key = key_of(item.key());
+      out.append(key).append(key.starts_with("? ") ? "\n" + indent + ":" : ":");
       if (is_block(member, depth + 1)) {
         out += "\n";
         write_yaml(member, depth + 1, false, out);

@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "apiserver/handlers_media.h"
 #include "apiserver/protobuf.h"
 #include "apiserver/registry.h"
 #include "apiserver/schema.h"
@@ -215,6 +216,39 @@ TEST(YamlBody, RefusesBombsAndNonsense) {
   EXPECT_FALSE(parse_yaml_body(big));
   EXPECT_FALSE(parse_yaml_body(""));
   EXPECT_FALSE(parse_yaml_body("a: \xff\xfe"));
+}
+
+TEST(YamlBody, ReadsWhatIsPrinted) {
+  const std::string names[] = {"plain",
+                               "yes",
+                               "",
+                               "?",
+                               "? a",
+                               "a: b",
+                               "- a",
+                               "#",
+                               "two\nlines",
+                               "\"",
+                               "\\",
+                               "\u00e4\u2028\u0085",
+                               std::string("\0", 1),
+                               std::string(998, 'k'),
+                               std::string(999, 'k'),
+                               std::string(1024, 'k'),
+                               std::string(70'000, 'k'),
+                               repeat("\u00e4", 600),
+                               repeat("\n", 600)};
+  for (const std::string& name : names) {
+    for (const Json& member :
+         {Json(1), Json("text"), Json::object(), Json::array(), Json{{name, {1, 2}}},
+          Json::array({{{name, 1}, {"z", 2}}, {{name, {{name, {}}}}}})}) {
+      const Json document = {{name, member}, {"zz", {{name, member}}}};
+      const std::string text = to_yaml(document);
+      const auto body = parse_yaml_body(text);
+      ASSERT_TRUE(body) << body.error().message << "\n" << text.substr(0, 300);
+      EXPECT_EQ(body->document, document) << text.substr(0, 300);
+    }
+  }
 }
 
 TEST(YamlBody, SurvivesDeepNesting) {
