@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <string_view>
+#include <utility>
 
 #include "proxy/conntrack.h"
 
@@ -114,6 +115,8 @@ std::map<ChainId, std::vector<std::string>> contents_of(const std::set<ChainId>&
 }
 
 Result<void> IptablesBackend::sync(const ServiceTable& table) {
+  reap(false);
+  if (std::exchange(doubted_, false)) applied_ = false;
   const Result<void> done = applied_ ? sync_changes(table) : sync_fully(table);
   applied_ = done.has_value();
   if (!done) return done.error().context("Service rules");
@@ -149,7 +152,15 @@ Result<void> IptablesBackend::restore(const std::string& text) {
 }
 
 void IptablesBackend::reap(bool all) {
-  std::erase_if(ending_, [all](pid_t pid) { return wait_for_process(pid, all); });
+  std::erase_if(ending_, [&](pid_t pid) {
+    const Ending ending = wait_for_process(pid, all);
+    if (ending == Ending::Badly && !std::exchange(doubted_, true))
+      log::warn("proxy",
+                "the tool ended badly after its changes were in force: all Service rules are "
+                "looked at",
+                {{"tool", tool_.name()}});
+    return ending != Ending::Running;
+  });
 }
 
 Result<void> IptablesBackend::open_watch() {
@@ -215,7 +226,7 @@ Result<void> IptablesBackend::sync_fully(const ServiceTable& table) {
 
 Result<bool> IptablesBackend::intact() {
   reap(true);
-  if (!applied_) return false;
+  if (!applied_ || doubted_) return false;
   RuleDamage seen = TRY(watch_->look());
   damage_.unknown |= seen.unknown;
   damage_.chains.merge(seen.chains);

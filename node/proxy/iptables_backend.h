@@ -41,7 +41,7 @@ class IptablesBackend : public ProxyBackend {
   Result<void> restore_jumps();
   Result<void> restore(const std::string& text);
   Result<void> open_watch();
-  // Of the processes whose changes are in force, those that have ended; `all`: waits for them.
+  // Looks after the processes whose changes are in force; `all`: waits for their ends.
   void reap(bool all);
   void forget_udp_flows(const ServiceTable& table);
 
@@ -50,6 +50,7 @@ class IptablesBackend : public ProxyBackend {
   std::unique_ptr<RuleWatch> watch_;  // from the first sync on
   std::vector<pid_t> ending_;
   RuleDamage damage_;     // seen and not repaired
+  bool doubted_ = false;  // one of ending_ ended badly after all: only a full sync helps
   bool applied_ = false;  // but for damage_, the kernel has the rules of last_table_
   std::optional<ServiceTable> last_table_;  // of the last good sync
 };

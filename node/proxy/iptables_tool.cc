@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <array>
 #include <csignal>
+#include <fstream>
 #include <string_view>
 #include <utility>
 
@@ -156,6 +157,14 @@ Result<void> converse(Channels& channels, std::string_view input, ProcessOutput&
 constexpr std::array<const char*, 4> kDirectories{"/usr/sbin", "/sbin", "/usr/bin",
                                                   "/usr/local/sbin"};
 
+// Asking iptables-legacy for a table makes the kernel set it up: it is asked only where there are
+// tables already (netfilter's proc interface; readable by root alone).
+bool legacy_has_tables() {
+  std::ifstream names("/proc/thread-self/net/ip_tables_names");
+  std::string name;
+  return static_cast<bool>(std::getline(names, name));
+}
+
 // How many rules the variant holds, and whether KUBE- chains are among them.
 struct Holding {
   std::size_t rules = 0;
@@ -233,13 +242,16 @@ Result<ProcessOutput> run_process(const std::vector<std::string>& argv, const st
   return run_tool(argv, input, timeout, to_its_end);
 }
 
-bool wait_for_process(pid_t pid, bool block) {
+Ending wait_for_process(pid_t pid, bool block) {
   int status = 0;
   pid_t ended = -1;
   do {
     ended = ::waitpid(pid, &status, block ? 0 : WNOHANG);
   } while (ended < 0 && errno == EINTR);
-  return ended != 0;
+  if (ended == 0) return Ending::Running;
+  if (ended < 0) return Ending::Badly;
+  if (WIFSIGNALED(status)) return WTERMSIG(status) == SIGPIPE ? Ending::Well : Ending::Badly;
+  return WEXITSTATUS(status) == 0 ? Ending::Well : Ending::Badly;
 }
 
 Result<IptablesTool> IptablesTool::open(IptablesVariant variant) {
@@ -256,6 +268,7 @@ Result<IptablesTool> IptablesTool::detect() {
   auto legacy = open(IptablesVariant::Legacy);
   if (!legacy) return nft;
   if (!nft) return legacy;
+  if (!legacy_has_tables()) return nft;
   const Holding in_nft = holding(*nft);
   const Holding in_legacy = holding(*legacy);
   if (in_nft.kube != in_legacy.kube) return in_nft.kube ? nft : legacy;

@@ -66,7 +66,9 @@ struct ProcessOutput {
 // in time (it is killed then), TooLarge when it wrote more than 256 MiB.
 Result<ProcessOutput> run_process(const std::vector<std::string>& argv, const std::string& input,
                                   std::chrono::milliseconds timeout);
-// False when the child runs still, which `block` waits for.
-bool wait_for_process(pid_t pid, bool block);
+// How a child ended whose work was done before; Running only without `block`.
+enum class Ending { Running, Well, Badly };
+// Ending by SIGPIPE is well: nobody reads any more what it has to say.
+Ending wait_for_process(pid_t pid, bool block);
 
 }  // namespace coracle
