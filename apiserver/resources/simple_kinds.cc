@@ -12,7 +12,7 @@
 namespace coracle {
 namespace {
 
-constexpr std::size_t kContentLimit = 1024 * 1024;
+constexpr std::size_t kContentLimit = 1024UL * 1024;
 
 void default_namespace(Json& ns) {
   const std::string name = json_string(ns, {"metadata", "name"});
@@ -242,7 +242,7 @@ ResourceKind service_account_kind() {
 ResourceKind event_kind() {
   ResourceKind kind = basic(resources::kEvents, "event", {"ev"}, "core.v1.Event");
   kind.ephemeral = true;
-  kind.retention = {.age = std::chrono::hours(1), .most = 2000};  // kube-apiserver's --event-ttl
+  kind.retention = {.age = std::chrono::hours(1), .most = 1000};  // kube-apiserver's --event-ttl
   for (const char* f :
        {"kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath"})
     kind.selectable_fields.push_back(std::string("involvedObject.") + f);

@@ -1,4 +1,4 @@
-// What is kept for a while only: Events, for an hour after their last write, the newest 2,000.
+// What is kept for a while only: Events, for an hour after their last write, the newest 1,000.
 #include "registry_fixture.h"
 
 namespace coracle {
@@ -67,8 +67,8 @@ TEST_F(EventRetentionTest, AnEventGoesAnHourAfterItsLastWrite) {
 }
 
 TEST_F(EventRetentionTest, OfTooManyEventsTheOldestGo) {
-  for (int i = 0; i < 2010; ++i) make_event("e" + std::to_string(i));
-  EXPECT_EQ(count(), 2000U);
+  for (int i = 0; i < 1010; ++i) make_event("e" + std::to_string(i));
+  EXPECT_EQ(count(), 1000U);
   EXPECT_EQ(stored(resources::kEvents, "e9"), Json());
   EXPECT_NE(stored(resources::kEvents, "e10"), Json());
 }
