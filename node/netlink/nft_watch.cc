@@ -10,11 +10,11 @@
 #include <sys/socket.h>
 #include <sys/time.h>
 
-#include <array>
-#include <cerrno>
 #include <memory>
 #include <optional>
 #include <utility>
+
+#include "netlink/notifications.h"
 
 namespace coracle {
 namespace {
@@ -105,26 +105,15 @@ int NftWatch::fd() const {
 
 NftWatch::Taken NftWatch::read(pid_t own, const std::function<void(const NftChange&)>& each) {
   Taken taken;
-  alignas(nlmsghdr) std::array<unsigned char, 16384> buffer;  // NOLINT(*-member-init): recv's
-  for (;;) {
-    const ssize_t size = ::recv(fd(), buffer.data(), buffer.size(), MSG_DONTWAIT | MSG_TRUNC);
-    if (size < 0 && errno == EINTR) continue;
-    const bool lost = (size < 0 && errno == ENOBUFS) ||
-                      (size > 0 && static_cast<std::size_t>(size) > buffer.size());
-    if (lost) taken.complete = false;
-    if (lost) continue;
-    if (size <= 0) return taken;
-    int left = static_cast<int>(size);
-    for (auto* head = reinterpret_cast<nlmsghdr*>(buffer.data()); nlmsg_ok(head, left) != 0;
-         head = nlmsg_next(head, &left)) {
-      // A program's one netfilter socket has its process id for its address.
-      if (own != 0 && head->nlmsg_pid == static_cast<std::uint32_t>(own)) {
-        taken.own_transactions += head->nlmsg_type == kNewGeneration ? 1 : 0;
-      } else if (const auto change = decode(head)) {
-        each(*change);
-      }
+  taken.complete = netlink::read_notifications(fd(), [&](nlmsghdr* head) {
+    // A program's one netfilter socket has its process id for its address.
+    if (own != 0 && head->nlmsg_pid == static_cast<std::uint32_t>(own)) {
+      taken.own_transactions += head->nlmsg_type == kNewGeneration ? 1 : 0;
+    } else if (const auto change = decode(head)) {
+      each(*change);
     }
-  }
+  });
+  return taken;
 }
 
 Result<std::uint32_t> nft_generation() {

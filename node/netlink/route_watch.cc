@@ -4,13 +4,11 @@
 #include <linux/rtnetlink.h>
 #include <netlink/attr.h>
 #include <netlink/msg.h>
-#include <sys/socket.h>
 
-#include <array>
-#include <cerrno>
 #include <cstdint>
 
 #include "kernel_state.h"
+#include "netlink/notifications.h"
 
 namespace coracle {
 namespace {
@@ -62,22 +60,10 @@ Result<RouteWatch> RouteWatch::open() {
 
 RouteWatch::Seen RouteWatch::read() {
   Seen seen;
-  alignas(nlmsghdr) std::array<unsigned char, 16384> buffer;  // NOLINT(*-member-init): recv's
-  for (;;) {
-    const ssize_t size = ::recv(fd(), buffer.data(), buffer.size(), MSG_DONTWAIT | MSG_TRUNC);
-    if (size < 0 && errno == EINTR) continue;
-    const bool lost = (size < 0 && errno == ENOBUFS) ||
-                      (size > 0 && static_cast<std::size_t>(size) > buffer.size());
-    if (lost) {
-      seen = {.network = true, .forwarding = true};
-      continue;
-    }
-    if (size <= 0) return seen;
-    int left = static_cast<int>(size);
-    for (auto* head = reinterpret_cast<nlmsghdr*>(buffer.data()); nlmsg_ok(head, left) != 0;
-         head = nlmsg_next(head, &left))
-      note(head, seen);
-  }
+  const bool complete =
+      netlink::read_notifications(fd(), [&](nlmsghdr* head) { note(head, seen); });
+  if (!complete) seen = {.network = true, .forwarding = true};
+  return seen;
 }
 
 }  // namespace coracle
