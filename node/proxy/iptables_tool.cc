@@ -157,12 +157,12 @@ Result<void> converse(Channels& channels, std::string_view input, ProcessOutput&
 constexpr std::array<const char*, 4> kDirectories{"/usr/sbin", "/sbin", "/usr/bin",
                                                   "/usr/local/sbin"};
 
-// Asking iptables-legacy for a table makes the kernel set it up: it is asked only where there are
-// tables already (netfilter's proc interface; readable by root alone).
-bool legacy_has_tables() {
+// Netfilter's proc interface; readable by root alone.
+bool legacy_has_table(const std::string& table) {
   std::ifstream names("/proc/thread-self/net/ip_tables_names");
-  std::string name;
-  return static_cast<bool>(std::getline(names, name));
+  for (std::string name; std::getline(names, name);)
+    if (name == table) return true;
+  return false;
 }
 
 // How many rules the variant holds, and whether KUBE- chains are among them.
@@ -268,9 +268,9 @@ Result<IptablesTool> IptablesTool::detect() {
   auto legacy = open(IptablesVariant::Legacy);
   if (!legacy) return nft;
   if (!nft) return legacy;
-  if (!legacy_has_tables()) return nft;
-  const Holding in_nft = holding(*nft);
   const Holding in_legacy = holding(*legacy);
+  if (in_legacy.rules == 0 && !in_legacy.kube) return nft;
+  const Holding in_nft = holding(*nft);
   if (in_nft.kube != in_legacy.kube) return in_nft.kube ? nft : legacy;
   return in_legacy.rules > in_nft.rules ? legacy : nft;
 }
@@ -289,6 +289,8 @@ Result<void> IptablesTool::restore(const std::string& text, ToolRun& run) const 
 }
 
 Result<std::string> IptablesTool::save(const std::string& table) const {
+  // Asking iptables-legacy for a table makes the kernel set it up.
+  if (variant_ == IptablesVariant::Legacy && !legacy_has_table(table)) return std::string();
   auto output = TRY(run_process({program("save"), "-t", table}, "", kToolTimeout));
   if (output.exit_code == 0) return std::move(output.out);
   return Error{Code::Internal, name() + "-save: " + trimmed(output.err)};

@@ -43,7 +43,7 @@ class IptablesTool {
   Result<void> restore(const std::string& text) const;
   // As above, but returns as soon as `run` says that the changes are in force.
   Result<void> restore(const std::string& text, ToolRun& run) const;
-  // The text of `iptables-save -t table`.
+  // The text of `iptables-save -t table`; nothing when legacy has no such table, which stays so.
   Result<std::string> save(const std::string& table) const;
   // The rules of one chain, as lines of iptables-save; nothing when there is no such chain.
   Result<std::string> rules_of(const std::string& table, const std::string& chain) const;

@@ -5,6 +5,7 @@
 #include <iterator>
 
 #include "node/proxy/kernel_stage.h"
+#include "node/proxy/proxier.h"
 
 namespace coracle::proxy {
 namespace {
@@ -49,15 +50,19 @@ class Tools : public IptablesKernel {
 };
 INSTANTIATE_TEST_SUITE_P(Nft, Tools, ::testing::Values(IptablesVariant::Nft));
 
-TEST_P(Tools, DetectionMakesNoTables) {
+TEST_P(Tools, DetectionAndRemovalMakeNoTables) {
   EXPECT_EQ(legacy_tables(), "");
-  in_namespace(ns("node"),
-               [] { EXPECT_EQ(IptablesTool::detect().value().variant(), IptablesVariant::Nft); });
+  in_namespace(ns("node"), [] {
+    EXPECT_EQ(IptablesTool::detect().value().variant(), IptablesVariant::Nft);
+    EXPECT_TRUE(remove_service_rules());
+  });
   EXPECT_EQ(legacy_tables(), "");
   in_namespace(ns("node"), [] {
     run({"/usr/sbin/iptables-legacy", "-A", "FORWARD", "-j", "ACCEPT"});
     EXPECT_EQ(IptablesTool::detect().value().variant(), IptablesVariant::Legacy);
+    EXPECT_TRUE(remove_service_rules());
   });
+  EXPECT_EQ(legacy_tables(), "filter\n");
 }
 
 // The children of the calling thread.
