@@ -81,7 +81,7 @@ std::string scalar(const Json& value) {
                     Json::error_handler_t::replace);  // JSON scalars are YAML scalars
 }
 
-constexpr int kDeepestYaml = 64;  // deeper values go in flow style, which is JSON
+constexpr int kDeepestYaml = 64;  // deeper values go in flow style
 
 // A key without a "?" may have 1,024 characters (YAML 1.2.2, 7.4.2), in our reader's eyes bytes.
 constexpr std::size_t kLongestImplicitKey = 1000;
@@ -89,6 +89,23 @@ constexpr std::size_t kLongestImplicitKey = 1000;
 std::string key_of(const std::string& name) {
   const std::string key = scalar(name);
   return key.size() > kLongestImplicitKey ? "? " + key : key;
+}
+
+// On one line, without indentation, which would grow with the depth.
+void write_flow(const Json& value, std::string& out) {
+  if (!value.is_structured()) {
+    out += scalar(value);
+    return;
+  }
+  out += value.is_array() ? "[" : "{";
+  bool first = true;
+  for (const auto& item : value.items()) {
+    if (!first) out += ", ";
+    first = false;
+    if (value.is_object()) out += key_of(item.key()) + ": ";
+    write_flow(item.value(), out);
+  }
+  out += value.is_array() ? "]" : "}";
 }
 
 bool is_block(const Json& value, int depth) {
@@ -118,7 +135,8 @@ void write_yaml(const Json& value, int depth, bool first_inline, std::string& ou
       }
       out += " ";
     }
-    out += scalar(member) + "\n";
+    write_flow(member, out);
+    out += "\n";
   }
 }
 

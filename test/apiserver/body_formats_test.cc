@@ -251,6 +251,18 @@ TEST(YamlBody, ReadsWhatIsPrinted) {
   }
 }
 
+// Deep values are printed in flow style, where our reader has the same limit.
+TEST(YamlBody, ReadsLongKeysInTheDepth) {
+  for (const std::size_t length : {1, 1000, 1024, 70'000}) {
+    Json document = {{std::string(length, 'k'), 1}, {"z", Json::object()}};
+    for (int i = 0; i < 100; ++i)
+      document = i % 2 == 0 ? Json{{std::string(length, 'k'), document}} : Json::array({document});
+    const auto body = parse_yaml_body(to_yaml(document));
+    ASSERT_TRUE(body) << length << ": " << body.error().message;
+    EXPECT_EQ(body->document, document) << length;
+  }
+}
+
 TEST(YamlBody, SurvivesDeepNesting) {
   for (const char* open : {"[", "{a: ", "- ", "? "}) {
     SCOPED_TRACE(open);
