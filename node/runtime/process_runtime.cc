@@ -16,6 +16,7 @@
 #include <cstdlib>
 #include <filesystem>
 
+#include "runtime/etc_files.h"
 #include "runtime/exec.h"
 #include "runtime/images.h"
 #include "runtime/rootfs.h"
@@ -119,15 +120,12 @@ Result<void> ProcessRuntime::prepare_files(const SandboxSpec& spec) {
     return Error{Code::BadRequest, "\"" + spec.pod_uid + "\" is no Pod's uid"};
   const std::string path = pods_dir_ + "/" + spec.pod_uid;
   std::error_code error;
-  for (const char* name : {"/etc", "/containers", "/mnt"}) {
+  for (const char* name : {"/containers", "/mnt"}) {
     std::filesystem::create_directories(path + name, error);
     if (error) return Error{Code::Internal, path + name + ": " + error.message()};
   }
   if (chmod(path.c_str(), 0700) != 0) return Error::from_errno(errno, path);
   const Fd dir = TRY(open_dir(path));
-  TRY(overwrite_file(dir.get(), "etc/hostname", spec.hostname + "\n"));
-  for (const char* name : {"etc/hosts", "etc/resolv.conf"})
-    if (faccessat(dir.get(), name, F_OK, 0) != 0) TRY(overwrite_file(dir.get(), name, ""));
   return write_file(dir.get(), "sandbox", encode(spec));
 }
 
@@ -156,8 +154,12 @@ Result<NetNs> ProcessRuntime::network_namespace(const std::string& pod_uid) cons
 Result<void> ProcessRuntime::write_etc(const std::string& pod_uid, const std::string& hosts,
                                        const std::string& resolv_conf) {
   const Fd dir = TRY(sandbox_dir(pod_uid));
-  TRY(overwrite_file(dir.get(), "etc/hosts", hosts));
-  return overwrite_file(dir.get(), "etc/resolv.conf", resolv_conf);
+  const auto pid = supervisor_pid(dir.get());
+  if (!pid) return Error{Code::NotFound, "the sandbox of Pod " + pod_uid + " does not live"};
+  const SandboxSpec spec = TRY(decode_sandbox(TRY(read_file(dir.get(), "sandbox"))));
+  return runtime::write_etc(
+      dir.get(), *pid,
+      {.hosts = hosts, .resolv_conf = resolv_conf, .hostname = spec.hostname + "\n"});
 }
 
 Result<ContainerState> ProcessRuntime::start_container(const std::string& pod_uid,

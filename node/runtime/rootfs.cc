@@ -15,6 +15,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "runtime/etc_files.h"
 #include "runtime/termination_log.h"
 
 namespace coracle::runtime {
@@ -237,9 +238,7 @@ Result<void> guard_proc(const std::string& root) {
   return {};
 }
 
-constexpr const char* kEtcFiles[] = {"hosts", "resolv.conf", "hostname"};
-
-// Plain files in the upper layer to bind the sandbox's onto: the host's may be symbolic links.
+// Plain files in the upper layer to mount the Pod's onto: the host's may be symbolic links.
 Result<void> make_etc_targets(const Layer& layer) {
   if (layer.lower.empty()) TRY(make_like_host(layer, "/etc"));
   for (const char* name : kEtcFiles) {
@@ -251,13 +250,10 @@ Result<void> make_etc_targets(const Layer& layer) {
   return {};
 }
 
-Result<void> bind_etc(const std::string& sandbox, const std::string& root) {
-  for (const char* name : kEtcFiles) {
-    const std::string source = sandbox + "/etc/" + name;
-    const std::string target = root + "/etc/" + name;
-    if (access(source.c_str(), F_OK) != 0) continue;
-    TRY(check(mount(source.c_str(), target.c_str(), nullptr, MS_BIND, nullptr), target));
-    TRY(check(mount(nullptr, target.c_str(), nullptr, MS_BIND | MS_REMOUNT | kPlain, nullptr),
+Result<void> place_etc(const EtcMounts& mounts, const std::string& root) {
+  for (std::size_t i = 0; i < mounts.size(); ++i) {
+    const std::string target = root + "/etc/" + kEtcFiles[i];
+    TRY(check(move_mount(mounts[i].get(), "", AT_FDCWD, target.c_str(), MOVE_MOUNT_F_EMPTY_PATH),
               target));
   }
   return {};
@@ -316,6 +312,7 @@ Result<Fd> enter_rootfs(int sandbox_dir, const std::vector<std::string>& hidden,
   TRY(check(mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr), "making mounts private"));
   const std::string sandbox = TRY(path_of(sandbox_dir));
   const std::string base = sandbox + "/mnt";
+  const EtcMounts etc = TRY(clone_etc());
   TRY(mount_at("tmpfs", base, MS_NOSUID | MS_NODEV, "mode=755"));
   TRY(check(chdir(base.c_str()), base));
   for (const char* name : {"upper", "work", "etc-upper", "etc-work", "root"})
@@ -329,7 +326,7 @@ Result<Fd> enter_rootfs(int sandbox_dir, const std::vector<std::string>& hidden,
   TRY(mount_at("tmpfs", root + "/tmp", kPlain, "mode=1777"));
   TRY(make_dev(root));
   TRY(guard_proc(root));
-  TRY(bind_etc(sandbox, root));
+  TRY(place_etc(etc, root));
   TRY(change_root(root));
   // Only now: on its way, links of the container's must not lead out of it.
   TRY(place_termination_log(log, termination_message_path));

@@ -16,8 +16,9 @@
 namespace coracle::runtime {
 
 // Single-threaded caller with a fresh mount and pid namespace, being pid 1 of the latter. On
-// return its root is the container's. `sandbox_dir` holds etc/ and an empty directory mnt/;
-// `hidden` paths are absent or empty inside. Returns the termination message's file.
+// return its root is the container's. `sandbox_dir` holds an empty directory mnt/; the files of
+// etc_files.h are the calling supervisor's; `hidden` paths are absent or empty inside. Returns the
+// termination message's file.
 Result<Fd> enter_rootfs(int sandbox_dir, const std::vector<std::string>& hidden,
                         const std::string& termination_message_path);
 

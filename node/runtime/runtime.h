@@ -71,7 +71,8 @@ class Runtime {
   virtual Result<void> create_sandbox(const SandboxSpec& spec) = 0;
   // Its network namespace, to be connected. NotFound.
   virtual Result<NetNs> network_namespace(const std::string& pod_uid) const = 0;
-  // Contents of /etc/hosts and /etc/resolv.conf of all containers, also of running ones.
+  // Contents of /etc/hosts and /etc/resolv.conf of all containers, also of running ones. NotFound
+  // when the sandbox does not live.
   virtual Result<void> write_etc(const std::string& pod_uid, const std::string& hosts,
                                  const std::string& resolv_conf) = 0;
   // Starts (again) the container of that name. Unavailable when one of that name runs.

@@ -3,7 +3,7 @@
 //   <data>/pods/<uid>/sandbox            the SandboxSpec
 //   <data>/pods/<uid>/lock               held by the supervisor while it lives (fcntl)
 //   <data>/pods/<uid>/supervisor.sock    where it takes orders
-//   <data>/pods/<uid>/etc/{hosts,resolv.conf,hostname}
+//   <data>/pods/<uid>/mnt/               empty: containers put their file systems together on it
 //   <data>/pods/<uid>/containers/<name>/{<n>.spec,state,<n>.log,<n>.log.1}
 #pragma once
 

@@ -32,6 +32,7 @@
 
 #include "runtime/container_log.h"
 #include "runtime/container_process.h"
+#include "runtime/etc_files.h"
 #include "runtime/sandbox_files.h"
 #include "runtime/supervisor_client.h"
 #include "runtime/supervisor_fds.h"
@@ -126,6 +127,7 @@ Result<void> Supervisor::set_up() {
     return Error::from_errno(errno, "new namespaces");
   if (sethostname(spec.hostname.data(), spec.hostname.size()) != 0)
     return Error::from_errno(errno, "host name " + spec.hostname);
+  TRY(make_etc({.hosts = "", .resolv_conf = "", .hostname = spec.hostname + "\n"}));
   // Who finds the lock held takes our namespaces for the Pod's.
   TRY(take_lock());
   TRY(listen_for_orders());

@@ -65,6 +65,79 @@ TEST_F(ProcessRuntimeTest, EtcFilesFollowWhileItRuns) {
   EXPECT_EQ(output("cat /etc/hosts /etc/resolv.conf"), "10.0.0.2\n");
 }
 
+std::set<std::string> files_below(const std::string& dir) {
+  std::set<std::string> out;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(dir))
+    if (entry.is_regular_file()) out.insert(entry.path().filename());
+  return out;
+}
+
+TEST_F(ProcessRuntimeTest, EtcFilesAreThePodsAndHaveABound) {
+  sandbox();
+  sandbox("pod-b");
+  ASSERT_TRUE(start({"sleep", "1000"}));
+  ASSERT_TRUE(start({"sleep", "1000"}, 0, "pod-a", "other"));
+  ASSERT_TRUE(start({"sleep", "1000"}, 0, "pod-b", "c"));
+  EXPECT_EQ(output("cat /etc/hostname; echo 10.0.0.9 mine >> /etc/hosts"), "pod-a\n");
+  const auto seen = [this](const std::string& uid, const std::string& container) {
+    return runtime_->exec(uid, container, {"cat", "/etc/hosts"}, kPatience)->output;
+  };
+  EXPECT_EQ(seen("pod-a", "other"), "10.0.0.9 mine\n");
+  EXPECT_EQ(seen("pod-b", "c"), "");
+  for (const char* name : {"hosts", "resolv.conf", "hostname"}) {
+    const std::string file = std::string("/etc/") + name;
+    EXPECT_NE(output("head -c 40000000 /dev/zero > " + file + " || echo -n full").find("full"),
+              std::string::npos);
+  }
+  EXPECT_LE(std::stol(output("cat /etc/hosts /etc/resolv.conf /etc/hostname | wc -c")), 16 << 20);
+  for (const char* name : {"hosts", "resolv.conf", "hostname"})
+    EXPECT_EQ(files_below(dir_ + "/pods").count(name), 0U) << name;
+  // What fills it does not keep the agent out.
+  ASSERT_TRUE(runtime_->write_etc("pod-a", "10.0.0.1 one\n", "nameserver 10.0.0.53\n"));
+  EXPECT_EQ(output("cat /etc/hosts /etc/resolv.conf /etc/hostname"),
+            "10.0.0.1 one\nnameserver 10.0.0.53\npod-a\n");
+}
+
+TEST_F(ProcessRuntimeTest, EtcFilesGoWithTheSupervisor) {
+  sandbox();
+  ASSERT_TRUE(runtime_->write_etc("pod-a", "10.0.0.1 one\n", ""));
+  const auto state = start({"sleep", "1000"});
+  ASSERT_TRUE(state);
+  open();  // another agent
+  ASSERT_TRUE(runtime_->write_etc("pod-a", "10.0.0.2 two\n", ""));
+  EXPECT_EQ(output("cat /etc/hosts"), "10.0.0.2 two\n");
+  kill_supervisor_and_await(state->pid);
+  EXPECT_EQ(runtime_->write_etc("pod-a", "10.0.0.3\n", "").error().code, Code::NotFound);
+  EXPECT_EQ(runtime_->write_etc("no-pod", "10.0.0.3\n", "").error().code, Code::NotFound);
+}
+
+// The supervisor stays in the host's mount namespace; the Pod's holds nothing of the host's.
+TEST_F(ProcessRuntimeTest, SupervisorsKeepNoMountsBusy) {
+  sandbox();
+  const auto all = supervisors();
+  ASSERT_EQ(all.size(), 1U);
+  const std::string process = "/proc/" + std::to_string(*all.begin());
+  EXPECT_EQ(std::filesystem::read_symlink(process + "/ns/mnt"),
+            std::filesystem::read_symlink("/proc/self/ns/mnt"));
+  std::set<std::string> held;
+  for (const auto& entry : std::filesystem::directory_iterator(process + "/fd")) {
+    const std::string target = std::filesystem::read_symlink(entry.path());
+    if (target.starts_with("mnt:")) held.insert(entry.path());
+  }
+  ASSERT_EQ(held.size(), 1U);
+  const std::string mounts = in_child([&] {
+    const int fd = ::open(held.begin()->c_str(), O_RDONLY | O_CLOEXEC);
+    const int proc = ::open("/proc/self", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (setns(fd, CLONE_NEWNS) != 0) return std::string("not entered");
+    const int file = ::openat(proc, "mountinfo", O_RDONLY | O_CLOEXEC);
+    std::string text(65536, '\0');
+    text.resize(static_cast<std::size_t>(std::max<ssize_t>(0, ::read(file, text.data(), 65536))));
+    return text;
+  });
+  EXPECT_EQ(std::count(mounts.begin(), mounts.end(), '\n'), 1) << mounts;
+  EXPECT_NE(mounts.find(" - tmpfs "), std::string::npos) << mounts;
+}
+
 TEST_F(ProcessRuntimeTest, LogsHaveTimesStreamsAndLimits) {
   sandbox();
   ASSERT_TRUE(shell("echo out; echo err >&2; printf unfinished"));
