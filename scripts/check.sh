@@ -78,6 +78,4 @@ if [ -n "$long" ]; then
   scripts/fuzz.sh
 fi
 say "all tests"
-# The churn needs an otherwise idle machine and minutes.
-skipped=(); [ -n "$long" ] || skipped=(-E '^e2e_test_churn$')
-ctest --test-dir build/release --output-on-failure "${skipped[@]}"
+ctest --test-dir build/release --output-on-failure
