@@ -52,6 +52,15 @@ Result<void> check_shape(const OutputOptions& output, Verb verb) {
   return {};
 }
 
+// Those that are asked before, or without, a credential.
+bool answers_anybody(const HttpRequest& request) {
+  return is_public_path(request.path) && request.method != "POST";
+}
+
+StatusSubject subject_of(const ApiPath& route) {
+  return {route.name, route.group, route.plural, "", ""};
+}
+
 metrics::Counter requests("apiserver_request_total",
                           "Requests by verb, resource and code; watches count as they begin.");
 metrics::Histogram durations("apiserver_request_duration_seconds",
@@ -71,13 +80,28 @@ void count(const HttpRequest& request, const StatusSubject& subject, const HttpR
 }  // namespace
 
 std::optional<HttpResponse> Handlers::admit(const HttpRequest& request) const {
-  const auto route = parse_route(request.path);
   const auto known =
       options_.authenticator.authenticate(request.certificate_der, request.header("Authorization"));
-  if (!known && !(is_public_path(request.path) && request.method != "POST"))
-    return failure(known.error(), {});
+  if (!known && !answers_anybody(request)) return failure(known.error(), {});
+  const auto route = parse_route(request.path);
   if (!route) return failure(route.error(), {});
+  const auto query = Query::parse(request.query);
+  if (!query) return failure(query.error(), {});
+  const auto allowed = check(request, *route, *query);
+  if (!allowed) return failure(allowed.error(), subject_of(*route));
   return std::nullopt;
+}
+
+Result<Identity> Handlers::check(const HttpRequest& request, const ApiPath& route,
+                                 const Query& query) const {
+  auto known =
+      options_.authenticator.authenticate(request.certificate_der, request.header("Authorization"));
+  if (answers_anybody(request)) return known ? std::move(*known) : Identity{};
+  if (!known || is_member(*known, "system:masters")) return known;
+  const AccessRequest asked = TRY(access_request(request.method, request.path, route, query));
+  const Decision decision = decide(*known, asked, *view_);
+  if (!decision.allowed) return access_forbidden(*known, asked, decision.reason);
+  return known;
 }
 
 bool Handlers::is_node(const HttpRequest& request) const {
@@ -99,13 +123,20 @@ HttpResponse Handlers::handle(const HttpRequest& request) const {
 Handlers::Answer Handlers::dispatch(const HttpRequest& request, StatusSubject& subject) const {
   const ApiPath route = TRY(parse_route(request.path));
   const Query query = TRY(Query::parse(request.query));
+  const auto who = check(request, route, query);
+  if (!who) {
+    subject = subject_of(route);
+    return who.error();
+  }
   if (request.method == "OPTIONS") {
     HttpResponse response;
     response.headers.emplace_back("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE");
     return response;
   }
-  if (route.target == ApiPath::Target::Resource) return resource(request, route, query, subject);
+  if (route.target == ApiPath::Target::Resource)
+    return resource({request, route, query, *who}, subject);
   if (route.target == ApiPath::Target::Unknown) return Error{Code::NotFound, kNoSuchPath};
+  if (route.target == ApiPath::Target::Join) return join(request, *who);
   if (request.method != "GET" && request.method != "HEAD")
     return Error{Code::MethodNotAllowed,
                  "the server does not allow this method on the requested resource"};
@@ -122,8 +153,8 @@ Result<const ResourceKind*> Handlers::kind_of(const ApiPath& route) const {
   return kind;
 }
 
-Handlers::Answer Handlers::resource(const HttpRequest& request, const ApiPath& route,
-                                    const Query& query, StatusSubject& subject) const {
+Handlers::Answer Handlers::resource(const Asked& asked, StatusSubject& subject) const {
+  const auto& [request, route, query, who] = asked;
   const ResourceKind* kind = TRY(kind_of(route));
   subject = {route.name, route.group, route.plural, kind->resource.kind, ""};
   const Verb verb = TRY(verb_of(request.method, route, query));
@@ -135,7 +166,7 @@ Handlers::Answer Handlers::resource(const HttpRequest& request, const ApiPath& r
   OutputOptions output =
       TRY(output_options(request, query, verb == Verb::Watch ? Offer::Stream : Offer::Objects));
   TRY(check_shape(output, verb));
-  return run({request, route, query, *kind, std::move(output)}, verb, subject);
+  return run({request, route, query, *kind, std::move(output), who}, verb, subject);
 }
 
 Handlers::Answer Handlers::run(const Call& call, Verb verb, StatusSubject& subject) const {

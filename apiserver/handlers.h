@@ -5,10 +5,13 @@
 #include <coracle/clock.h>
 
 #include <atomic>
+#include <functional>
 #include <map>
+#include <memory>
 #include <string>
 
 #include "auth.h"
+#include "authorizer.h"
 #include "handlers_output.h"
 #include "http_server.h"
 #include "registry.h"
@@ -27,6 +30,9 @@ class Handlers {
     std::string version;         // of Coracle
     std::string server_address;  // "host:port", for /api
     WatchTimes watch_times;
+    std::string ca_pem = {};  // what /cacerts shows
+    // Lets a node join: join.h. Null: none can.
+    std::function<Result<Json>(const Identity& who, const HttpRequest& request)> join = {};
   };
   explicit Handlers(Options options);
 
@@ -45,13 +51,23 @@ class Handlers {
     const Query& query;
     const ResourceKind& kind;
     OutputOptions output;
+    const Identity& who;
     ObjectKey key() const { return {route.ns, route.name}; }
   };
   using Answer = Result<HttpResponse>;
 
+  // What every request passes: who sent it, and may they. Unauthorized or Forbidden; on the paths
+  // that answer anybody an Identity without a name.
+  Result<Identity> check(const HttpRequest& request, const ApiPath& route,
+                         const Query& query) const;
   Answer dispatch(const HttpRequest& request, StatusSubject& subject) const;
-  Answer resource(const HttpRequest& request, const ApiPath& route, const Query& query,
-                  StatusSubject& subject) const;
+  struct Asked {
+    const HttpRequest& http;
+    const ApiPath& route;
+    const Query& query;
+    const Identity& who;
+  };
+  Answer resource(const Asked& asked, StatusSubject& subject) const;
   Answer run(const Call& call, Verb verb, StatusSubject& subject) const;
   Result<const ResourceKind*> kind_of(const ApiPath& route) const;
 
@@ -60,6 +76,7 @@ class Handlers {
   Answer discovery(const HttpRequest& request, const ApiPath& route) const;
   Answer openapi(const HttpRequest& request, const ApiPath& route) const;
   Answer health(const ApiPath& route, const Query& query) const;
+  Answer join(const HttpRequest& request, const Identity& who) const;
 
   // handlers.cc
   Answer get(const Call& call) const;
@@ -76,7 +93,11 @@ class Handlers {
   Answer remove(const Call& call) const;
   Answer remove_collection(const Call& call) const;
 
+  // What is asked of a write besides what its query says.
+  Result<WriteOptions> write_options_of(const Call& call, const std::string& options_kind) const;
+
   Options options_;
+  std::unique_ptr<AccessView> view_;
   std::atomic<bool> ready_{false};
   // Large, rarely asked for, and mostly by clients that unpack it themselves.
   struct Packed {

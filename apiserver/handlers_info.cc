@@ -60,7 +60,8 @@ bool wants_json(const HttpRequest& request) {
 
 }  // namespace
 
-Handlers::Handlers(Options options) : options_(std::move(options)) {
+Handlers::Handlers(Options options)
+    : options_(std::move(options)), view_(access_view(options_.registry)) {
   serve_process_metrics();
   const auto& kinds = options_.registry.kinds();
   openapi_v2_ = pack(std::string(kOpenApiV2Type), openapi_v2_protobuf(kinds));
@@ -116,6 +117,11 @@ Handlers::Answer Handlers::info(const HttpRequest& request, const ApiPath& route
     case Target::OpenApiV3:
     case Target::OpenApiV3Document:
       return openapi(request, route);
+    case Target::CaCertificates:
+      response.content_type = "application/x-pem-file";
+      response.body = options_.ca_pem;
+      return response;
+    case Target::Join:
     case Target::Resource:
     case Target::Unknown:
       break;
@@ -153,6 +159,17 @@ Handlers::Answer Handlers::openapi(const HttpRequest& request, const ApiPath& ro
   const auto document = openapi_v3_documents_.find(route.extra);
   if (document == openapi_v3_documents_.end()) return Error{Code::NotFound, kNoSuchPath};
   return serve_packed(request, document->second);
+}
+
+Handlers::Answer Handlers::join(const HttpRequest& request, const Identity& who) const {
+  if (request.method != "POST")
+    return Error{Code::MethodNotAllowed,
+                 "the server does not allow this method on the requested resource"};
+  if (!options_.join) return Error{Code::NotFound, kNoSuchPath};
+  const Json answer = TRY(options_.join(who, request));
+  HttpResponse response;
+  response.body = answer.dump() + "\n";
+  return response;
 }
 
 Handlers::Answer Handlers::health(const ApiPath& route, const Query& query) const {

@@ -4,6 +4,7 @@
 #include "handlers.h"
 #include "handlers_options.h"
 #include "registry_errors.h"
+#include "resources/fields.h"
 #include "schema.h"
 
 namespace coracle {
@@ -83,6 +84,13 @@ Result<void> check_name(const Json& document, const std::string& name) {
                                      ") does not match the name on the URL (" + name + ")"};
 }
 
+// A node that registers itself again, after its Node was deleted, is known by its key from then on.
+void note_key(const Identity& who, Json& node) {
+  if (node_of(who).empty() || who.key.empty() || !node.is_object()) return;
+  Json& metadata = object_in(node, "metadata");
+  object_in(metadata, "annotations")[kNodeKeyAnnotation] = who.key;
+}
+
 void name_after_url(Json& document, const std::string& name) {
   if (!document["metadata"].is_object()) document["metadata"] = Json::object();
   if (json_string(document, {"metadata", "name"}).empty()) document["metadata"]["name"] = name;
@@ -90,13 +98,21 @@ void name_after_url(Json& document, const std::string& name) {
 
 }  // namespace
 
+Result<WriteOptions> Handlers::write_options_of(const Call& call,
+                                                const std::string& options_kind) const {
+  WriteOptions out = TRY(write_options(call.query, options_kind));
+  out.admit = admission(call.who, call.kind.resource);
+  return out;
+}
+
 Handlers::Answer Handlers::create(const Call& call, StatusSubject& subject) const {
-  const WriteOptions options = TRY(write_options(call.query, "CreateOptions"));
+  const WriteOptions options = TRY(write_options_of(call, "CreateOptions"));
   const FieldValidation validation = TRY(field_validation(call.query, "CreateOptions"));
   Warnings warnings;
   Json object =
       TRY(decode_body(call.http, call.kind.resource, call.kind.schema_type, validation, warnings));
   subject.name = json_string(object, {"metadata", "name"});
+  if (call.kind.resource == resources::kNodes) note_key(call.who, object);
   const Json created =
       TRY(options_.registry.create(call.kind, call.route.ns, std::move(object), options));
   HttpResponse response = object_response(201, call.kind, created, call.output, options_.clock);
@@ -106,8 +122,6 @@ Handlers::Answer Handlers::create(const Call& call, StatusSubject& subject) cons
 
 Handlers::Answer Handlers::ask(const Call& call) const {
   const FieldValidation validation = TRY(field_validation(call.query, "CreateOptions"));
-  const Identity asker = TRY(options_.authenticator.authenticate(
-      call.http.certificate_der, call.http.header("Authorization")));
   Warnings warnings;
   Json object =
       TRY(decode_body(call.http, call.kind.resource, call.kind.schema_type, validation, warnings));
@@ -115,14 +129,16 @@ Handlers::Answer Handlers::ask(const Call& call) const {
   if (call.kind.validate) call.kind.validate(object, errors);
   if (!errors.empty()) return invalid(call.kind.resource, "", errors);
   if (!object["metadata"].is_object()) object["metadata"] = Json::object();
-  call.kind.answer(object, asker);
+  call.kind.answer(object, {call.who, [&](const AccessRequest& question) {
+                              return decide(call.who, question, *view_);
+                            }});
   HttpResponse response = object_response(201, call.kind, object, call.output, options_.clock);
   add_warnings(response, warnings);
   return response;
 }
 
 Handlers::Answer Handlers::bind(const Call& call) const {
-  const WriteOptions options = TRY(write_options(call.query, "CreateOptions"));
+  const WriteOptions options = TRY(write_options_of(call, "CreateOptions"));
   const FieldValidation validation = TRY(field_validation(call.query, "CreateOptions"));
   const Resource binding{.group = "", .version = "v1", .plural = "bindings", .kind = "Binding"};
   Warnings warnings;
@@ -136,7 +152,7 @@ Handlers::Answer Handlers::bind(const Call& call) const {
 }
 
 Handlers::Answer Handlers::update(const Call& call) const {
-  const WriteOptions options = TRY(write_options(call.query, "UpdateOptions"));
+  const WriteOptions options = TRY(write_options_of(call, "UpdateOptions"));
   const FieldValidation validation = TRY(field_validation(call.query, "UpdateOptions"));
   Warnings warnings;
   Json object =
@@ -151,7 +167,7 @@ Handlers::Answer Handlers::update(const Call& call) const {
 }
 
 Handlers::Answer Handlers::patch(const Call& call) const {
-  const WriteOptions options = TRY(write_options(call.query, "PatchOptions"));
+  const WriteOptions options = TRY(write_options_of(call, "PatchOptions"));
   const FieldValidation validation = TRY(field_validation(call.query, "PatchOptions"));
   PatchRequest request;
   request.type = TRY(patch_type(call.http.header("Content-Type")));
@@ -194,7 +210,8 @@ Result<RemoveOptions> read_remove_options(const HttpRequest& http, const Query& 
 }  // namespace
 
 Handlers::Answer Handlers::remove(const Call& call) const {
-  const RemoveOptions options = TRY(read_remove_options(call.http, call.query));
+  RemoveOptions options = TRY(read_remove_options(call.http, call.query));
+  options.write.admit = admission(call.who, call.kind.resource);
   const Registry::Removed removed =
       TRY(options_.registry.remove(call.kind, call.key(), options.options, options.write));
   if (!removed.gone)
@@ -206,7 +223,8 @@ Handlers::Answer Handlers::remove(const Call& call) const {
 }
 
 Handlers::Answer Handlers::remove_collection(const Call& call) const {
-  const RemoveOptions options = TRY(read_remove_options(call.http, call.query));
+  RemoveOptions options = TRY(read_remove_options(call.http, call.query));
+  options.write.admit = admission(call.who, call.kind.resource);
   const ListRequest which = TRY(list_options(call.query, call.route));
   ListPage page = TRY(options_.registry.list(call.kind, which));
   ListPage removed;

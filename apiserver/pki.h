@@ -34,16 +34,18 @@ struct Pki {
 // client out.
 Result<Pki> open_pki(const PkiOptions& options, const Clock& clock);
 
-// Who a certificate names, when this CA signed it for client use and it is valid now. Thread-safe.
+// Who a certificate names, when this CA signed it for client use. Thread-safe.
 struct CertificateIdentity {
   std::string user;
   std::vector<std::string> groups;
+  std::string key;      // SHA-256 of its public key (SubjectPublicKeyInfo), hexadecimal
+  bool lapsed = false;  // it was valid until some time ago
 };
 class CertificateVerifier {
  public:
   static Result<std::unique_ptr<CertificateVerifier>> create(const std::string& ca_pem);
   virtual ~CertificateVerifier() = default;
-  // DER bytes. Unauthorized otherwise.
+  // DER bytes. Unauthorized otherwise, and for one that is not valid yet.
   virtual Result<CertificateIdentity> verify(const std::string& der) const = 0;
 };
 

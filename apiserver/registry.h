@@ -58,7 +58,7 @@ struct Allocation {
   std::function<void()> rollback;
 };
 
-struct Identity;  // auth.h
+struct Asker;  // authorizer.h
 
 // A kind is one descriptor; apiserver/resources/<kind>.cc makes it, resources/resources.cc lists
 // them in order.
@@ -87,7 +87,7 @@ struct ResourceKind {
   std::function<Result<Allocation>(Json* object, const Json* old, bool dry_run)> allocate;
   // Set: the kind is a question. Its only verb is create, which fills in the answer for whoever
   // asks; nothing is stored.
-  std::function<void(Json& object, const Identity& asker)> answer;
+  std::function<void(Json& object, const Asker& asker)> answer;
   std::vector<Column> columns;  // after "Name"... see print_table.h; empty = Name and Age
   enum class NameRule { Subdomain, Label, Label1035 };
   NameRule name_rule = NameRule::Subdomain;  // which names objects of the kind may have
@@ -97,6 +97,9 @@ struct ResourceKind {
 struct WriteOptions {
   bool dry_run = false;
   std::string field_manager;
+  // Sees what a write makes of what, before it is stored; null: there is none. An error, which it
+  // returns, refuses the write. Called anew after a lost race.
+  std::function<Result<void>(const Json* next, const Json* old)> admit = {};
 };
 
 struct ListRequest {

@@ -124,6 +124,7 @@ Result<std::optional<Registry::Removed>> RegistryImpl::remove_once(const Resourc
   using Outcome = std::optional<Removed>;
   const EntryPtr entry = TRY(get(kind, key));
   const Json old = with_revision(decode_entry(*entry), entry->mod_revision);
+  if (write.admit) TRY(write.admit(nullptr, &old));
   TRY(check_preconditions(kind.resource, key, options, old));
   Json next = old;
   mark_deleting(kind, next, options, clock_);

@@ -159,6 +159,7 @@ Result<Json> RegistryImpl::store_new(const ResourceKind& kind, Json object,
   if (dns1123_label_problem(key.ns).empty()) TRY(check_namespace(kind, key.ns, key.name));
   const FieldErrors errors = validate_new(kind, object);
   if (!errors.empty()) return invalid(kind.resource, key.name, errors);
+  if (options.admit) TRY(options.admit(&object, nullptr));
   const std::string where = storage_key(kind.resource, key);
   // Asked before the ranges: the second `create` of a Service is told that it exists, not that its
   // address is taken.
@@ -321,6 +322,7 @@ Result<std::optional<Json>> RegistryImpl::store_changed(const Target& target, co
                                                         const Json& old, Json next) {
   const ResourceKind& kind = target.kind;
   const bool dry_run = target.options.dry_run;
+  if (target.options.admit) TRY(target.options.admit(&next, &old));
   PendingAllocation allocation(
       target.subresource.empty() ? TRY(allocate(kind, &next, &old, dry_run)) : Allocation{});
   // No write without a change: clients compare resourceVersions to say "unchanged".

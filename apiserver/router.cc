@@ -203,6 +203,9 @@ Result<ApiPath> parse_route(std::string_view raw_path) {
   if (first == "api" || first == "apis") return api_route(path);
   if (first == "version" && path.size() == 1) route.target = ApiPath::Target::Version;
   if (first == "metrics" && path.size() == 1) route.target = ApiPath::Target::Metrics;
+  if (first == "cacerts" && path.size() == 1) route.target = ApiPath::Target::CaCertificates;
+  if (first == "coracle" && path.size() == 3 && path[1] == "v1" && path[2] == "join")
+    route.target = ApiPath::Target::Join;
   if ((first == "healthz" || first == "livez" || first == "readyz") && path.size() <= 2) {
     route.target = ApiPath::Target::Health;
     route.extra = join(path, 0);

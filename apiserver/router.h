@@ -44,6 +44,8 @@ struct ApiPath {
     Group,         // /apis/<group>
     ResourceList,  // /api/v1, /apis/<group>/<version>
     Metrics,
+    CaCertificates,  // /cacerts
+    Join,            // /coracle/v1/join
     Resource,
   };
   Target target = Target::Unknown;

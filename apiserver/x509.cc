@@ -103,6 +103,28 @@ std::string openssl_error() {
   return error == 0 ? "unknown error" : text.data();
 }
 
+std::string sha256_hex(const std::string& bytes) {
+  std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
+  unsigned size = 0;
+  if (EVP_Digest(bytes.data(), bytes.size(), digest.data(), &size, EVP_sha256(), nullptr) != 1)
+    return "";
+  std::string out;
+  for (unsigned i = 0; i < size; ++i) {
+    out += "0123456789abcdef"[digest.at(i) >> 4U];
+    out += "0123456789abcdef"[digest.at(i) & 15U];
+  }
+  return out;
+}
+
+std::string key_fingerprint(EVP_PKEY* key) {
+  unsigned char* der = nullptr;
+  const int size = key == nullptr ? -1 : i2d_PUBKEY(key, &der);
+  if (size <= 0) return "";
+  const std::string bytes(reinterpret_cast<char*>(der), static_cast<std::size_t>(size));  // NOLINT
+  OPENSSL_free(der);  // NOLINT: a macro
+  return sha256_hex(bytes);
+}
+
 Result<KeyPtr> make_key() {
   KeyPtr key(EVP_EC_gen("P-256"));
   if (!key) return failed("making a key");

@@ -46,6 +46,9 @@ Result<CertificatePtr> certificate_from_pem(const std::string& pem);
 std::vector<std::string> alternative_names(X509* certificate);
 std::vector<std::string> alternative_names(const CertificateRequest& request);
 bool expires_before(X509* certificate, std::chrono::system_clock::time_point when);
+// SHA-256 of the key's SubjectPublicKeyInfo, hexadecimal; "" for none.
+std::string key_fingerprint(EVP_PKEY* key);
+std::string sha256_hex(const std::string& bytes);
 std::string openssl_error();
 
 }  // namespace coracle

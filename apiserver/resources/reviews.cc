@@ -1,8 +1,8 @@
 // Questions a client asks about itself, answered and never stored: `kubectl auth can-i` and
-// `kubectl auth whoami`. Whoever the server knows may do everything, and so say the answers.
+// `kubectl auth whoami`. The answers are authorizer.h's, whom every request is put to.
 #include <nlohmann/json.hpp>
 
-#include "auth.h"
+#include "authorizer.h"
 #include "resources/fields.h"
 #include "resources/kinds.h"
 
@@ -34,9 +34,14 @@ ResourceKind self_subject_access_review_kind() {
   ResourceKind kind =
       question("authorization.k8s.io", "selfsubjectaccessreviews", "SelfSubjectAccessReview");
   kind.validate = check_one_question;
-  kind.answer = [](Json& review, const Identity& asker) {
-    review["status"] = {{"allowed", true},
-                        {"reason", asker.user + " has a credential of this cluster"}};
+  kind.answer = [](Json& review, const Asker& asker) {
+    const auto request = access_question(object_at(review, "spec"));
+    if (!request) {
+      review["status"] = {{"allowed", false}, {"evaluationError", request.error().message}};
+      return;
+    }
+    const Decision decision = asker.may(*request);
+    review["status"] = {{"allowed", decision.allowed}, {"reason", decision.reason}};
   };
   return kind;
 }
@@ -44,23 +49,18 @@ ResourceKind self_subject_access_review_kind() {
 ResourceKind self_subject_rules_review_kind() {
   ResourceKind kind =
       question("authorization.k8s.io", "selfsubjectrulesreviews", "SelfSubjectRulesReview");
-  kind.answer = [](Json& review, const Identity&) {
-    const Json all = Json::array({"*"});
-    const Json rule = {{"verbs", all}, {"apiGroups", all}, {"resources", all}};
-    const Json path_rule = {{"verbs", all}, {"nonResourceURLs", all}};
-    review["status"] = {{"resourceRules", Json::array({rule})},
-                        {"nonResourceRules", Json::array({path_rule})},
-                        {"incomplete", false}};
+  kind.answer = [](Json& review, const Asker& asker) {
+    review["status"] = access_rules(asker.who);
   };
   return kind;
 }
 
 ResourceKind self_subject_review_kind() {
   ResourceKind kind = question("authentication.k8s.io", "selfsubjectreviews", "SelfSubjectReview");
-  kind.answer = [](Json& review, const Identity& asker) {
-    Json groups = asker.groups;
+  kind.answer = [](Json& review, const Asker& asker) {
+    Json groups = asker.who.groups;
     groups.push_back("system:authenticated");
-    const Json user = {{"username", asker.user}, {"groups", groups}};
+    const Json user = {{"username", asker.who.user}, {"groups", groups}};
     review["status"] = Json::object({{"userInfo", user}});
   };
   return kind;

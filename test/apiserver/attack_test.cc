@@ -276,7 +276,7 @@ TEST_F(AttackTest, WatchFloodsLeaveRoomForNodes) {
   const auto certificate = make_certificate(request, key->get(), ca->get(), ca_key->get());
   auto node = client({.certificate_pem = *certificate_to_pem(certificate->get()),
                       .key_pem = *key_to_pem(key->get())});
-  EXPECT_TRUE(node->send(std::string("GET ") + kMaps + "?watch=1 HTTP/1.1\r\nHost: x\r\n\r\n"));
+  EXPECT_TRUE(node->send("GET /api/v1/services?watch=1 HTTP/1.1\r\nHost: x\r\n\r\n"));
   EXPECT_EQ(status_code(node->read("\r\n\r\n")), 200);
 }
 

@@ -60,6 +60,7 @@ class RequestsFixture : public RegistryFixture {
     request.path = target.substr(0, mark);
     request.query = mark == target.size() ? "" : target.substr(mark + 1);
     request.headers = std::move(headers);
+    request.headers.emplace_back("Authorization", "Bearer token");
     request.body = body;
     HttpResponse response = handlers_->handle(request);
     return {response.code, std::move(response.body), std::move(response.stream),
