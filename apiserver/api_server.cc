@@ -3,8 +3,11 @@
 #include "auth.h"
 #include "handlers.h"
 #include "http_server.h"
+#include "join.h"
 #include "kubeconfig.h"
 #include "pki.h"
+#include "signer.h"
+#include "tokens.h"
 
 namespace coracle {
 namespace {
@@ -39,6 +42,7 @@ class Server : public ApiServer {
 
   ApiServerOptions options_;
   std::unique_ptr<Authenticator> authenticator_;
+  std::unique_ptr<CertificateSigner> signer_;
   std::unique_ptr<Handlers> handlers_;
   std::unique_ptr<HttpServer> http_;  // last: its threads use the others
 };
@@ -54,14 +58,22 @@ Result<void> Server::start() {
   keys.cluster_domain = options_.cluster_domain;
   const Pki pki = TRY(open_pki(keys, options_.clock));
   authenticator_ = std::make_unique<Authenticator>(
-      TRY(CertificateVerifier::create(pki.ca_certificate)), pki.admin_token);
-  handlers_ = std::make_unique<Handlers>(
-      Handlers::Options{options_.registry,
-                        options_.clock,
-                        *authenticator_,
-                        options_.version,
-                        host_port(options_, options_.port),
-                        {.bookmark_interval = options_.bookmark_interval}});
+      TRY(CertificateVerifier::create(pki.ca_certificate)), pki.admin_token,
+      bootstrap_token_lookup(options_.registry, options_.clock));
+  signer_ = TRY(CertificateSigner::create(keys.directory, options_.clock));
+  handlers_ = std::make_unique<Handlers>(Handlers::Options{
+      options_.registry,
+      options_.clock,
+      *authenticator_,
+      options_.version,
+      host_port(options_, options_.port),
+      {.bookmark_interval = options_.bookmark_interval},
+      pki.ca_certificate,
+      [this](const Identity& who, const HttpRequest& request) {
+        return join_node(
+            {options_.registry, options_.clock, *signer_, options_.facts, http_->port()}, who,
+            request.body);
+      }});
   TRY(listen(pki));
   return write_kubeconfig(kubeconfig_path(), pki, "https://" + host_port(options_, http_->port()));
 }

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "join.h"
 #include "registry.h"
 
 namespace coracle {
@@ -24,6 +25,7 @@ struct ApiServerOptions {
   std::vector<Ip> addresses = {};        // of this server; the first goes into the kubeconfig
   std::string cluster_domain = "cluster.local";
   Ip kubernetes_service_ip = {};
+  ClusterFacts facts = {};  // what a node that joins is told
   std::string version = "0.1.0";
   int threads = 32;                    // requests served at a time
   std::size_t max_connections = 1024;  // watches not counted; waiting ones cost no thread

@@ -87,6 +87,19 @@ Result<void> ensure_service(Registry& registry, const BootstrapOptions& options)
   return {};
 }
 
+// Its label tells agents which addresses are the server's, and keeps its name from being taken.
+Result<void> ensure_node(Registry& registry, const std::string& name) {
+  const Json labels = {{"node-role.kubernetes.io/control-plane", ""}};
+  TRY(create_missing(registry, resources::kNodes, "",
+                     {{"metadata", {{"name", name}, {"labels", labels}}}}));
+  const ResourceKind* kind = TRY(kind_of(registry, resources::kNodes));
+  const auto labelled =
+      registry.patch(*kind, {"", name}, "",
+                     {PatchType::JsonMerge, Json{{"metadata", {{"labels", labels}}}}}, {}, {});
+  if (!labelled) return labelled.error().context("labelling the node " + name);
+  return {};
+}
+
 }  // namespace
 
 Result<void> bootstrap(Registry& registry, const BootstrapOptions& options) {
@@ -96,6 +109,7 @@ Result<void> bootstrap(Registry& registry, const BootstrapOptions& options) {
                        {{"metadata", {{"name", "default"}}}}));
   }
   TRY(ensure_service(registry, options));
+  if (!options.node_name.empty()) TRY(ensure_node(registry, options.node_name));
   // Endpoints refuse these, and no Pod could use them; a server that only listens there has none.
   const Ip& server = options.server_address;
   if (server.is_loopback() || server.is_unspecified() || server.is_link_local()) return {};

@@ -30,12 +30,6 @@ bool exists(const std::string& path) {
   return access(path.c_str(), F_OK) == 0;
 }
 
-Result<std::string> read_file(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  if (!in) return Error::from_errno(errno, "reading " + path);
-  return std::string(std::istreambuf_iterator<char>(in), {});
-}
-
 struct Pair {
   CertificatePtr certificate;
   KeyPtr key;
@@ -44,9 +38,9 @@ struct Pair {
 // Reads <path>.crt and <path>.key; an error names the file that is damaged.
 Result<Pair> read_pair(const std::string& path) {
   Pair pair;
-  auto certificate = certificate_from_pem(TRY(read_file(path + ".crt")));
+  auto certificate = certificate_from_pem(TRY(read_whole_file(path + ".crt")));
   if (!certificate) return certificate.error().context(path + ".crt");
-  auto key = key_from_pem(TRY(read_file(path + ".key")));
+  auto key = key_from_pem(TRY(read_whole_file(path + ".key")));
   if (!key) return key.error().context(path + ".key");
   pair.certificate = std::move(*certificate);
   pair.key = std::move(*key);
@@ -128,7 +122,7 @@ CertificateRequest admin_request(const Clock& clock) {
 
 Result<std::string> open_token(const std::string& path) {
   if (exists(path)) {
-    std::string token = TRY(read_file(path));
+    std::string token = TRY(read_whole_file(path));
     while (!token.empty() && std::isspace(static_cast<unsigned char>(token.back())) != 0)
       token.pop_back();
     if (token.size() >= 16) return token;
@@ -248,30 +242,6 @@ Result<Pki> open_pki(const PkiOptions& options, const Clock& clock) {
   pki.admin_key = TRY(key_to_pem(admin.key.get()));
   pki.admin_token = TRY(open_token(dir + "/admin.token"));
   return pki;
-}
-
-Result<void> write_file_atomically(const std::string& path, const std::string& content,
-                                   unsigned mode) {
-  const std::string temporary = path + ".new";
-  (void)unlink(temporary.c_str());
-  const int fd =
-      open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);
-  if (fd < 0) return Error::from_errno(errno, "creating " + temporary);
-  std::size_t written = 0;
-  bool ok = true;
-  while (ok && written < content.size()) {
-    const ssize_t n = write(fd, content.data() + written, content.size() - written);
-    if (n < 0 && errno == EINTR) continue;
-    ok = n > 0;
-    if (ok) written += static_cast<std::size_t>(n);
-  }
-  ok = ok && fsync(fd) == 0;
-  const int failure = errno;
-  close(fd);
-  if (!ok) return Error::from_errno(failure, "writing " + temporary);
-  if (rename(temporary.c_str(), path.c_str()) != 0)
-    return Error::from_errno(errno, "renaming to " + path);
-  return {};
 }
 
 }  // namespace coracle

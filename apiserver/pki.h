@@ -3,6 +3,7 @@
 #pragma once
 
 #include <coracle/clock.h>
+#include <coracle/files.h>
 #include <coracle/net.h>
 #include <coracle/result.h>
 
@@ -48,10 +49,5 @@ class CertificateVerifier {
   // DER bytes. Unauthorized otherwise, and for one that is not valid yet.
   virtual Result<CertificateIdentity> verify(const std::string& der) const = 0;
 };
-
-// Writes a file so that readers see the old or the new content whole, never a part, with the mode
-// from the start.
-Result<void> write_file_atomically(const std::string& path, const std::string& content,
-                                   unsigned mode);
 
 }  // namespace coracle

@@ -74,7 +74,9 @@ bool add_extensions(const CertificateRequest& request, X509* certificate, X509* 
 bool set_times(const CertificateRequest& request, X509* certificate) {
   using std::chrono::system_clock;
   // An hour back: the clocks of a lab's machines differ.
-  const std::time_t from = system_clock::to_time_t(request.now - std::chrono::hours(1));
+  const std::time_t from = request.since_epoch
+                               ? std::time_t{0}
+                               : system_clock::to_time_t(request.now - std::chrono::hours(1));
   const std::time_t to = system_clock::to_time_t(request.now + request.life);
   return ASN1_TIME_set(X509_getm_notBefore(certificate), from) != nullptr &&
          ASN1_TIME_set(X509_getm_notAfter(certificate), to) != nullptr;

@@ -32,6 +32,7 @@ struct CertificateRequest {
   Use use = Use::Client;
   std::chrono::system_clock::time_point now;
   std::chrono::hours life{};
+  bool since_epoch = false;  // valid from 1970 on, else from an hour before `now`
 };
 
 Result<KeyPtr> make_key();  // ECDSA P-256

@@ -34,7 +34,7 @@ class HttpClient : public Client {
 
   Result<std::unique_ptr<ClientWatch>> watch(const Resource& resource, const ListOptions& options,
                                              Revision from) override {
-    return watches_.open(options_.server + resource_path(resource, {options.ns, ""}, "") +
+    return watches_.open(resource_path(resource, {options.ns, ""}, "") +
                          "?watch=1&allowWatchBookmarks=true&resourceVersion=" +
                          std::to_string(from) + selectors(options));
   }
@@ -123,10 +123,11 @@ class HttpClient : public Client {
                            const std::string& content_type, const std::string& body) {
     CurlHandle handle = take_handle();
     CURL* h = handle.get();
+    const CurlHeaders route = apply_credentials(h, options_);
     const CurlHeaders headers = request_headers(options_, content_type);
     std::string answer;
     char problem[CURL_ERROR_SIZE] = {};
-    const std::string url = options_.server + path;
+    const std::string url = request_url(options_, path);
     curl_easy_setopt(h, CURLOPT_URL, url.c_str());
     curl_easy_setopt(h, CURLOPT_CUSTOMREQUEST, method);
     curl_easy_setopt(h, CURLOPT_HTTPHEADER, headers.get());
@@ -163,7 +164,6 @@ class HttpClient : public Client {
       }
     }
     if (handle == nullptr) handle.reset(curl_easy_init());
-    apply_credentials(handle.get(), options_);
     return handle;
   }
   void give_back(CurlHandle handle) {

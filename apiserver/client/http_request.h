@@ -19,8 +19,12 @@ struct SlistFree {
 };
 using CurlHeaders = std::unique_ptr<curl_slist, SlistFree>;
 
-// Server, pinned authority and credentials on a handle. `options` must outlive its use.
-void apply_credentials(CURL* handle, const HttpClientOptions& options);
+// Server, pinned authority and credentials on a handle. `options` must outlive its use, and so must
+// what is returned.
+[[nodiscard]] CurlHeaders apply_credentials(CURL* handle, const HttpClientOptions& options);
+// The address to ask for: that of the server, or of options.server_name, to which apply_credentials
+// has given the server's address.
+std::string request_url(const HttpClientOptions& options, const std::string& path);
 CurlHeaders request_headers(const HttpClientOptions& options, const std::string& content_type);
 
 // "/api/v1/namespaces/x/pods/y/status". Empty name: the collection.

@@ -31,11 +31,11 @@ std::optional<WatchEvent::Type> type_of(const std::string& text) {
 // One connection: filled by the loop's thread, emptied by the watcher's.
 class HttpWatches::Stream {
  public:
-  Stream(const HttpClientOptions& options, const std::string& url)
+  Stream(const HttpClientOptions& options, const std::string& path)
       : handle_(curl_easy_init()), headers_(request_headers(options, "")) {
     CURL* h = handle_.get();
-    apply_credentials(h, options);
-    curl_easy_setopt(h, CURLOPT_URL, url.c_str());
+    route_ = apply_credentials(h, options);
+    curl_easy_setopt(h, CURLOPT_URL, request_url(options, path).c_str());
     curl_easy_setopt(h, CURLOPT_HTTPHEADER, headers_.get());
     curl_easy_setopt(h, CURLOPT_ERRORBUFFER, problem_);
     curl_easy_setopt(h, CURLOPT_PRIVATE, this);
@@ -127,7 +127,7 @@ class HttpWatches::Stream {
   }
 
   CurlHandle handle_;
-  CurlHeaders headers_;
+  CurlHeaders headers_, route_;
   char problem_[CURL_ERROR_SIZE] = {};
   std::mutex mutex_;
   std::condition_variable_any changed_;
@@ -150,8 +150,8 @@ class HttpWatches::Loop {
     curl_multi_cleanup(multi_);
   }
 
-  std::shared_ptr<Stream> open(const std::string& url) {
-    auto stream = std::make_shared<Stream>(options_, url);
+  std::shared_ptr<Stream> open(const std::string& path) {
+    auto stream = std::make_shared<Stream>(options_, path);
     const std::lock_guard lock(mutex_);
     starting_.push_back(stream);
     curl_multi_wakeup(multi_);
@@ -240,8 +240,8 @@ HttpWatches::HttpWatches(const HttpClientOptions& options)
     : loop_(std::make_shared<Loop>(options)) {}
 HttpWatches::~HttpWatches() = default;
 
-std::unique_ptr<ClientWatch> HttpWatches::open(const std::string& url) {
-  return std::make_unique<Watch>(loop_, loop_->open(url));
+std::unique_ptr<ClientWatch> HttpWatches::open(const std::string& path) {
+  return std::make_unique<Watch>(loop_, loop_->open(path));
 }
 
 }  // namespace coracle

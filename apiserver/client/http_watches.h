@@ -18,7 +18,7 @@ class HttpWatches {
   HttpWatches(const HttpWatches&) = delete;
   HttpWatches& operator=(const HttpWatches&) = delete;
   // Starts at once; errors of the connection come from next().
-  std::unique_ptr<ClientWatch> open(const std::string& url);
+  std::unique_ptr<ClientWatch> open(const std::string& path);
 
  private:
   class Loop;

@@ -22,6 +22,20 @@ struct ServerFlags {
 };
 int run_server(const ServerFlags& flags);
 
+struct AgentFlags {
+  std::string server, token, data_dir, node_name, node_ip;
+  bool replace = false;
+};
+int run_agent(const AgentFlags& flags);
+
+struct TokenFlags {
+  std::string data_dir = "/var/lib/coracle", kubeconfig;
+  std::string ttl = "24h", description;
+};
+int token_create(const TokenFlags& flags);
+int token_list(const TokenFlags& flags);
+int token_delete(const TokenFlags& flags, const std::string& id);
+
 struct LabFlags {
   std::string name = "lab";
   int nodes = 1;

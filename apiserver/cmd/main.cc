@@ -92,6 +92,44 @@ void add_copies(CLI::App& app, int& result) {
       ->callback([&] { result = restore(data_dir, file); });
 }
 
+void add_agent(CLI::App& app, AgentFlags& flags, int& result) {
+  auto* agent = app.add_subcommand("agent", "a node of a cluster whose server runs elsewhere");
+  agent->add_option("--server", flags.server,
+                    "https://HOST[:6443]; not needed again once this node has joined");
+  agent->add_option("--token", flags.token, "a join token (`coracle token create`), to join with");
+  agent->add_option("--data-dir", flags.data_dir, "where everything is kept")->required();
+  agent->add_option("--node-name", flags.node_name, "this node's name (default: the host name)");
+  agent->add_option("--node-ip", flags.node_ip,
+                    "this node's address (default: that of the default route)");
+  agent->add_flag("--replace", flags.replace,
+                  "take the place of a node of this name that joined before");
+  agent->callback([&] { result = run_agent(flags); });
+}
+
+void add_token(CLI::App& app, int& result) {
+  static TokenFlags flags;  // outlive this function, see add_lab
+  static std::string id;
+  auto* token = app.add_subcommand("token", "join tokens: what a machine needs to become a node");
+  token->require_subcommand(1);
+  const auto add = [&](const char* name, const char* what) {
+    auto* command = token->add_subcommand(name, what);
+    command->add_option("--data-dir", flags.data_dir, "of the server")->capture_default_str();
+    command->add_option("--kubeconfig", flags.kubeconfig, "the server's, instead of --data-dir");
+    return command;
+  };
+  auto* create = add("create", "make one and print it");
+  create
+      ->add_option("--ttl", flags.ttl,
+                   "how long it can be used, as 90s, 30m, 24h or 7d; 0: for ever")
+      ->capture_default_str();
+  create->add_option("--description", flags.description, "what it is for");
+  create->callback([&] { result = token_create(flags); });
+  add("list", "show those there are")->callback([&] { result = token_list(flags); });
+  auto* remove = add("delete", "make one useless; nodes that joined with it stay");
+  remove->add_option("ID", id, "the token, or its first 6 characters")->required();
+  remove->callback([&] { result = token_delete(flags, id); });
+}
+
 int run(int argc, char** argv) {
   CLI::App app("Coracle: a Kubernetes network in one binary", "coracle");
   app.require_subcommand(1);
@@ -101,6 +139,9 @@ int run(int argc, char** argv) {
       app.add_subcommand("server", "API server, controllers and node agent in one process");
   add_server_options(*server, flags);
   server->callback([&] { result = run_server(flags); });
+  AgentFlags agent;
+  add_agent(app, agent, result);
+  add_token(app, result);
   LabFlags lab;
   add_lab(app, lab, result);
 

@@ -4,14 +4,11 @@
 #include <apiserver/local_client.h>
 #include <apiserver/registry.h>
 #include <apiserver/resources/resources.h>
+#include <apiserver/tokens.h>
 #include <coracle/controllers.h>
 #include <coracle/events.h>
 #include <coracle/log.h>
 #include <coracle/stores.h>
-#include <malloc.h>
-#include <sys/resource.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <csignal>
@@ -21,6 +18,7 @@
 #include <utility>
 
 #include "commands.h"
+#include "process.h"
 
 namespace coracle {
 namespace {
@@ -30,12 +28,6 @@ struct Settings {
   Ip node_ip, cluster_dns;
   Cidr pod_cidr, service_cidr;
 };
-
-std::string host_name() {
-  char buffer[256] = {};
-  (void)gethostname(buffer, sizeof(buffer) - 1);
-  return buffer;
-}
 
 Error bad_flag(const std::string& what) {
   return {Code::BadRequest, what};
@@ -81,50 +73,6 @@ Result<Settings> parse_flags(const ServerFlags& flags) {
   out.service_cidr = *services;
   out.cluster_dns = *dns;
   return out;
-}
-
-// A connection or a watch is a descriptor.
-void raise_descriptor_limit() {
-  constexpr rlim_t kEnough = 16'384;
-  rlimit limit{};
-  if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= kEnough) return;
-  limit.rlim_cur = std::min(kEnough, limit.rlim_max);
-  (void)setrlimit(RLIMIT_NOFILE, &limit);  // with fewer, surplus connections are closed earlier
-}
-
-// Gives free memory back to the system: what only the start needed, then what a burst of work
-// left. Free memory among memory in use stays with the process otherwise. Looks now and then, and
-// does something only when much has changed.
-class MemoryKeeper {
- public:
-  void look() {
-    constexpr std::size_t kMuch = std::size_t{1} << 20U;
-    const std::size_t used = mallinfo2().uordblks;
-    if (std::max(used, used_) - std::min(used, used_) < kMuch) return;
-    used_ = used;
-    (void)malloc_trim(0);
-  }
-
- private:
-  std::size_t used_ = 0;  // bytes, when it last gave something back
-};
-
-int wait_for_signal(const sigset_t& signals) {
-  constexpr timespec kInterval{.tv_sec = 20, .tv_nsec = 0};
-  MemoryKeeper memory;
-  for (;;) {
-    memory.look();
-    const int signal = sigtimedwait(&signals, nullptr, &kInterval);
-    if (signal > 0) return signal;
-  }
-}
-
-Result<void> make_data_dir(const std::string& path) {
-  std::error_code error;
-  std::filesystem::create_directories(path, error);
-  if (error) return Error{Code::Internal, "creating " + path + ": " + error.message()};
-  if (chmod(path.c_str(), 0700) != 0) return Error::from_errno(errno, "chmod " + path);
-  return {};
 }
 
 // Tells what the store has to tell: in the log at once, and as Warning Events of the node as soon
@@ -185,6 +133,12 @@ ApiServerOptions api_options(const ServerFlags& flags, const Settings& settings,
   api.data_dir = settings.data_dir;
   api.addresses = {settings.node_ip};
   api.cluster_domain = flags.cluster_domain;
+  api.facts = {.pod_cidr = settings.pod_cidr,
+               .service_cidr = settings.service_cidr,
+               .cluster_domain = flags.cluster_domain,
+               .cluster_dns = settings.cluster_dns,
+               .proxy_mode = flags.proxy_mode,
+               .backend = flags.backend};
   api.kubernetes_service_ip = settings.service_cidr.network().plus(1);
   return api;
 }
@@ -205,8 +159,10 @@ Result<void> serve(const ServerFlags& flags, const Settings& settings, const sig
   boot.server_address = settings.node_ip;
   boot.server_port = static_cast<Port>(flags.secure_port);
   boot.service_cidr = settings.service_cidr;
+  if (!flags.no_agent) boot.node_name = settings.node_name;
   TRY(bootstrap(*registry, boot));
 
+  remove_expired_tokens(*registry, clock);
   auto server = TRY(ApiServer::create(api_options(flags, settings, *registry, clock)));
   LocalClient client(*registry, clock);
   EventRecorder events(client, clock, "coracle-store", settings.node_name);
@@ -249,21 +205,9 @@ Result<void> serve(const ServerFlags& flags, const Settings& settings, const sig
 }  // namespace
 
 int run_server(const ServerFlags& flags) {
-  // As many heaps as threads can run at a time: eight times as many, the default, keep after a
-  // burst what each of them once needed.
-  (void)mallopt(M_ARENA_MAX, static_cast<int>(std::max(2U, std::thread::hardware_concurrency())));
-  std::signal(
-      SIGPIPE,
-      SIG_IGN);  // NOLINT(bugprone-signal-handler,cert-err33-c): writes report EPIPE instead
-  sigset_t signals;
-  sigemptyset(&signals);
-  sigaddset(&signals, SIGINT);
-  sigaddset(&signals, SIGTERM);
-  pthread_sigmask(SIG_BLOCK, &signals,
-                  nullptr);  // inherited by every thread; main takes them with sigwait
+  const sigset_t signals = begin_process();
   const auto settings = parse_flags(flags);
   if (!settings) return fail(settings.error());
-  raise_descriptor_limit();
   const auto served = serve(flags, *settings, signals);
   return served ? 0 : fail(served.error());
 }

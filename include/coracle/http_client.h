@@ -15,6 +15,11 @@ struct HttpClientOptions {
   std::string ca_pem;  // the only authority that is trusted
   std::string client_cert_pem, client_key_pem;
   std::string token;  // bearer token, used when there is no client certificate
+  // Of agents. The server's certificate must name this instead of the address, so that a cluster is
+  // known by its authority and the name `kubernetes`, whatever the address or host name by which it
+  // is reached. And a server certificate that is not valid yet is accepted: then this machine's
+  // clock is wrong (a Raspberry Pi begins in 1970), which is logged.
+  std::string server_name = {};
 };
 
 // Connects to nothing yet. BadRequest for an address that is no https URL or PEM text that is none.
