@@ -70,9 +70,9 @@ Result<void> Server::start() {
       {.bookmark_interval = options_.bookmark_interval},
       pki.ca_certificate,
       [this](const Identity& who, const HttpRequest& request) {
-        return join_node(
-            {options_.registry, options_.clock, *signer_, options_.facts, http_->port()}, who,
-            request.body);
+        return join_node({options_.registry, options_.clock, *signer_, options_.facts,
+                          http_->port(), options_.node_certificate_life},
+                         who, request.body);
       }});
   TRY(listen(pki));
   return write_kubeconfig(kubeconfig_path(), pki, "https://" + host_port(options_, http_->port()));

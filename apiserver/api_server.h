@@ -26,6 +26,7 @@ struct ApiServerOptions {
   std::string cluster_domain = "cluster.local";
   Ip kubernetes_service_ip = {};
   ClusterFacts facts = {};  // what a node that joins is told
+  std::chrono::hours node_certificate_life{24 * 365};
   std::string version = "0.1.0";
   int threads = 32;                    // requests served at a time
   std::size_t max_connections = 1024;  // watches not counted; waiting ones cost no thread

@@ -12,8 +12,8 @@ namespace coracle {
 struct BootstrapOptions {
   Ip server_address;  // where the API server is reached
   Port server_port = 6443;
-  std::string node_name = {};  // of the server's own node; "": it has none
   Cidr service_cidr;           // its first address is the `kubernetes` Service's
+  std::string node_name = {};  // of the server's own node; "": it has none
 };
 
 // Creates what is missing and brings the `kubernetes` endpoints up to date. Idempotent: runs at
