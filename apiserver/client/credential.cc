@@ -1,4 +1,5 @@
 // Join tokens, and the credential that an agent keeps.
+#include <coracle/api/node.h>
 #include <coracle/files.h>
 #include <coracle/join.h>
 #include <sys/stat.h>
@@ -14,6 +15,7 @@ namespace {
 constexpr std::size_t kIdSize = 6, kSecretSize = 16, kHashSize = 64;
 constexpr std::string_view kAlphabet = "abcdefghijklmnopqrstuvwxyz0123456789";
 constexpr std::string_view kHex = "0123456789abcdef";
+constexpr std::size_t kMostServers = 8;
 constexpr const char* kServerName = "kubernetes";
 
 Result<std::string> part(std::string_view text, const char* what, std::size_t size,
@@ -93,6 +95,28 @@ HttpClientOptions NodeCredential::client_options() const {
   out.client_key_pem = key_pem;
   out.server_name = kServerName;
   return out;
+}
+
+bool remember_servers(NodeCredential& credential, const std::vector<Object>& control_plane) {
+  if (credential.servers.empty()) return false;
+  const std::string port = credential.servers.front().substr(credential.servers.front().rfind(':'));
+  std::vector<std::string> all = {credential.servers.front()};
+  const auto add = [&](const std::string& server) {
+    if (all.size() < kMostServers && std::find(all.begin(), all.end(), server) == all.end())
+      all.push_back(server);
+  };
+  for (const Object& node : control_plane) {
+    const auto decoded = Node::decode(node);
+    if (!decoded) continue;
+    for (const std::string& address : decoded->internal_ips) {
+      const auto ip = Ip::parse(address);
+      if (ip) add("https://" + (ip->is_v4() ? address : "[" + address + "]") + port);
+    }
+  }
+  for (const std::string& server : credential.servers) add(server);
+  if (all == credential.servers) return false;
+  credential.servers = std::move(all);
+  return true;
 }
 
 Result<NodeCredential> load_credential(const std::string& directory) {

@@ -5,7 +5,9 @@
 #include <coracle/log.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "http_request.h"
 #include "node_key.h"
@@ -15,6 +17,7 @@ namespace {
 
 constexpr std::size_t kLongestAnswer = std::size_t{256} * 1024;
 constexpr long kTimeoutMs = 20'000;
+constexpr const char* kControlPlane = "node-role.kubernetes.io/control-plane";
 constexpr const char* kJoinPath = "/coracle/v1/join";
 
 struct Answer {
@@ -186,6 +189,28 @@ Result<NodeCredential> join_cluster(const ClusterJoin& join, const Clock& clock)
   Json body = {{"replace", join.replace}, {"addresses", Json::array()}};
   for (const Ip& address : join.addresses) body["addresses"].push_back(address.to_string());
   return obtain(join.directory, as, std::move(wanted), std::move(body), clock);
+}
+
+Result<bool> find_server(const std::string& directory, NodeCredential& credential) {
+  std::optional<Error> first;
+  for (std::size_t i = 0; i < credential.servers.size(); ++i) {
+    HttpClientOptions options = credential.client_options();
+    options.server = credential.servers[i];
+    const auto client = TRY(make_http_client(options));
+    const auto nodes = client->list(resources::kNodes, {.label_selector = kControlPlane});
+    // One that refuses answers, too.
+    const bool away =
+        !nodes && (nodes.error().code == Code::Unavailable || nodes.error().code == Code::Timeout);
+    if (away && !first) first = nodes.error();
+    if (away) continue;
+    auto& servers = credential.servers;
+    std::rotate(servers.begin(), servers.begin() + static_cast<std::ptrdiff_t>(i),
+                servers.begin() + static_cast<std::ptrdiff_t>(i) + 1);
+    const bool learned = nodes && remember_servers(credential, nodes->items);
+    if (learned || i != 0) TRY(store_credential(directory, credential));
+    return i != 0;
+  }
+  return first.value_or(Error{Code::NotFound, "no server is known"});
 }
 
 Result<NodeCredential> renew_credential(const std::string& directory,

@@ -82,8 +82,40 @@ Result<NodeCredential> credential_of(const AgentFlags& flags, const Settings& se
   return kept;
 }
 
+// Keeps the credential valid and pointed to where the server is.
+class Keeper {
+ public:
+  explicit Keeper(std::string directory) : directory_(std::move(directory)) {}
+  // True when it is another one now, or names another server first.
+  bool look(NodeCredential& credential) {
+    bool changed = false;
+    const auto moved = find_server(directory_, credential);
+    if (moved && *moved) {
+      log::info("agent", "the server answers at another address",
+                {{"server", credential.servers.front()}});
+      changed = true;
+    }
+    const Clock& clock = system_clock();
+    if (!moved || clock.now() < credential.renew_at || clock.steady_now() < next_try_)
+      return changed;
+    auto renewed = renew_credential(directory_, credential, clock);
+    if (renewed) {
+      credential = std::move(*renewed);
+      return true;
+    }
+    next_try_ = clock.steady_now() + kRenewalRetry;
+    log::warn("agent", "the certificate is not renewed, retrying in 10 min",
+              {{"error", renewed.error().message}});
+    return changed;
+  }
+
+ private:
+  const std::string directory_;
+  std::chrono::steady_clock::time_point next_try_;
+};
+
 // Until a signal (the result), or until the credential is another one (0).
-Result<int> run_node(const Settings& settings, NodeCredential& credential,
+Result<int> run_node(const Settings& settings, NodeCredential& credential, Keeper& keeper,
                      const sigset_t& signals) {
   const Clock& clock = system_clock();
   const auto client = TRY(make_http_client(credential.client_options()));
@@ -100,20 +132,9 @@ Result<int> run_node(const Settings& settings, NodeCredential& credential,
   if (!agent->wait_ready(clock.steady_now() + std::chrono::seconds(30)))
     log::warn("agent", "the node is not ready after 30 s, going on",
               {{"node", credential.node_name}, {"server", credential.servers.front()}});
+  (void)keeper.look(credential);
   notify("READY=1");
-  auto next_try = clock.steady_now();
-  const int signal = wait_for_signal(signals, [&] {
-    if (clock.now() < credential.renew_at || clock.steady_now() < next_try) return true;
-    auto renewed = renew_credential(settings.directory, credential, clock);
-    if (renewed) {
-      credential = std::move(*renewed);
-      return false;
-    }
-    next_try = clock.steady_now() + kRenewalRetry;
-    log::warn("agent", "the certificate is not renewed, retrying in 10 min",
-              {{"error", renewed.error().message}});
-    return true;
-  });
+  const int signal = wait_for_signal(signals, [&] { return !keeper.look(credential); });
   agent->stop();
   return signal;
 }
@@ -121,15 +142,13 @@ Result<int> run_node(const Settings& settings, NodeCredential& credential,
 Result<void> serve(const AgentFlags& flags, const Settings& settings, const sigset_t& signals) {
   TRY(make_data_dir(settings.data_dir));
   NodeCredential credential = TRY(credential_of(flags, settings));
-  if (system_clock().now() >= credential.renew_at) {
-    auto renewed = renew_credential(settings.directory, credential, system_clock());
-    if (renewed) credential = std::move(*renewed);
-  }
+  Keeper keeper(settings.directory);
+  (void)keeper.look(credential);
   log::info("agent", "running as a node",
             {{"node", credential.node_name}, {"server", credential.servers.front()}});
   int signal = 0;
   // Pods and rules stay up while the agent begins anew with another certificate.
-  while (signal == 0) signal = TRY(run_node(settings, credential, signals));
+  while (signal == 0) signal = TRY(run_node(settings, credential, keeper, signals));
   notify("STOPPING=1");
   log::info("agent", "stopping; Pods and rules stay up",
             {{"signal", signal == SIGINT ? "SIGINT" : "SIGTERM"}});

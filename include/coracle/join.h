@@ -72,6 +72,15 @@ Result<std::string> server_address(const std::string& text);
 // Unavailable nobody answers; BadRequest no Coracle there; Forbidden the authority's hash differs;
 // Unauthorized the token is unknown or expired; Conflict the name is taken.
 Result<NodeCredential> join_cluster(const ClusterJoin& options, const Clock& clock);
+// The addresses of the server's own Nodes are remembered, the newest first after the one in use, at
+// most 8 in all. True when that changed anything. Pure.
+bool remember_servers(NodeCredential& credential, const std::vector<Object>& control_plane);
+// Asks the servers in turn, over new connections (5 s for each that is silent), for their Nodes,
+// and remembers their addresses. The first that proves to be the cluster's comes to the front and
+// makes the result true when it was not there. The error of the first when none does. The
+// credential is stored when it changed.
+Result<bool> find_server(const std::string& directory, NodeCredential& credential);
+
 // A new certificate for the same key, stored; its own certificate, even an expired one, suffices.
 Result<NodeCredential> renew_credential(const std::string& directory,
                                         const NodeCredential& credential, const Clock& clock);

@@ -271,6 +271,37 @@ TEST_F(JoinTest, AClockThatIsBehindLocksNobodyOut) {
   EXPECT_THAT(refused.error().message, HasSubstr("not yet valid"));
 }
 
+TEST_F(JoinTest, TheServerIsFoundAgainAtAnAddressOfItsNode) {
+  auto joined = join_cluster(flags("n1", "a"), system_clock());
+  ASSERT_TRUE(joined);
+  const auto still = find_server(dir_ + "/a", *joined);
+  ASSERT_TRUE(still) << still.error().message;
+  EXPECT_FALSE(*still);
+  const Json srv = {
+      {"metadata", {{"name", "srv"}, {"labels", {{"node-role.kubernetes.io/control-plane", ""}}}}}};
+  const auto made = registry_->create(kind("", "v1", "nodes"), "", srv, {});
+  ASSERT_TRUE(made);
+  Json node = *made;
+  node["status"]["addresses"] = {{{"type", "InternalIP"}, {"address", "127.0.0.1"}},
+                                 {{"type", "InternalIP"}, {"address", "rubbish"}},
+                                 {{"type", "InternalIP"}, {"address", "fd00::1"}}};
+  ASSERT_TRUE(registry_->update(kind("", "v1", "nodes"), {"", "srv"}, "status", node, {}));
+  const std::string port = url().substr(url().rfind(':'));
+  joined->servers = {"https://localhost" + port};
+  ASSERT_TRUE(find_server(dir_ + "/a", *joined));
+  const std::vector<std::string> known = {"https://localhost" + port, url(),
+                                          "https://[fd00::1]" + port};
+  EXPECT_EQ(joined->servers, known);
+  EXPECT_EQ(load_credential(dir_ + "/a")->servers, known);
+  joined->servers = {"https://127.0.0.1:1", url()};
+  const auto moved = find_server(dir_ + "/a", *joined);
+  ASSERT_TRUE(moved) << moved.error().message;
+  EXPECT_TRUE(*moved);
+  EXPECT_EQ(load_credential(dir_ + "/a")->servers.front(), url());
+  joined->servers = {"https://127.0.0.1:1"};
+  EXPECT_FALSE(find_server(dir_ + "/a", *joined));
+}
+
 TEST_F(JoinTest, TheServerIsKnownByItsAuthorityNotByItsAddress) {
   const auto joined = join_cluster(flags("n1", "a"), system_clock());
   ASSERT_TRUE(joined);
