@@ -110,7 +110,10 @@ bool remember_servers(NodeCredential& credential, const std::vector<Object>& con
     if (!decoded) continue;
     for (const std::string& address : decoded->internal_ips) {
       const auto ip = Ip::parse(address);
-      if (ip) add("https://" + (ip->is_v4() ? address : "[" + address + "]") + port);
+      if (!ip) continue;
+      std::string server = "https://";
+      server += ip->is_v4() ? address : "[" + address + "]";
+      add(server + port);
     }
   }
   for (const std::string& server : credential.servers) add(server);
