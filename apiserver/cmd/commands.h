@@ -7,6 +7,7 @@
 #include <coracle/net.h>
 #include <coracle/result.h>
 
+#include <chrono>
 #include <string>
 #include <vector>
 
@@ -32,19 +33,24 @@ struct TokenFlags {
   std::string data_dir = "/var/lib/coracle", kubeconfig;
   std::string ttl = "24h", description;
 };
+// A new one, for the cluster that `options` reach; ttl 0 is for ever.
+Result<std::string> make_join_token(const HttpClientOptions& options, std::chrono::seconds ttl,
+                                    const std::string& description);
 int token_create(const TokenFlags& flags);
 int token_list(const TokenFlags& flags);
 int token_delete(const TokenFlags& flags, const std::string& id);
 
 struct LabFlags {
   std::string name = "lab";
-  int nodes = 1;
+  int nodes = 0;  // as many as there are, at first three
 };
 int lab_up(const LabFlags& flags);
 int lab_down(const LabFlags& flags);
 int lab_status(const LabFlags& flags);
 int lab_kubeconfig(const LabFlags& flags);
 int lab_url(const LabFlags& flags, const std::string& ns, const std::string& service);
+// "cut", "heal", "move", "power-cut" or "flush".
+int lab_fault(const LabFlags& flags, const std::string& fault, const std::string& node);
 int lab_exec_command(const LabFlags& flags, const std::string& node, const std::string& pod,
                      const std::vector<std::string>& argv);
 

@@ -1,5 +1,6 @@
 // `coracle lab ...`: nodes are network namespaces of this machine, each running the same code as on
 // a real host.
+#include <coracle/files.h>
 #include <coracle/lab.h>
 #include <coracle/pod_exec.h>
 #include <fcntl.h>
@@ -21,6 +22,8 @@
 namespace coracle {
 namespace {
 
+constexpr int kNodes = 3;  // of a new lab
+constexpr auto kTokenLife = std::chrono::minutes(10);
 constexpr auto kReadyTimeout = std::chrono::seconds(60);
 
 std::string lab_dir(const std::string& name) {
@@ -60,6 +63,8 @@ class ReadySocket {
     close(fd_);
     (void)unlink(path_.c_str());
   }
+
+  const std::string& path() const { return path_; }
 
   // Until the process says it is ready, ends, or the deadline passes.
   Result<void> wait(pid_t pid, const std::string& log) {
@@ -105,33 +110,85 @@ Result<std::string> own_executable() {
   return path.string();
 }
 
-Result<void> check_flags(const LabFlags& flags) {
+Result<void> check_root() {
   if (geteuid() != 0)
     return Error{Code::Forbidden, "a lab makes network namespaces: run it as root"};
-  if (flags.nodes != 1)
-    return Error{Code::BadRequest,
-                 "--nodes " + std::to_string(flags.nodes) + " is not built; these work: 1"};
   return {};
 }
 
-Result<void> start_node(const LabPlan& plan, const LabNode& node) {
+int wanted_nodes(const LabFlags& flags) {
+  if (flags.nodes != 0) return flags.nodes;
+  return lab_existing_nodes(flags.name).empty() ? kNodes : 1;
+}
+
+std::string server_url(const LabPlan& plan) {
+  return "https://" + plan.nodes.front().ip.to_string() + ":6443";
+}
+
+// The first node runs the server, the others join it. A node that has joined needs no token.
+Result<std::vector<std::string>> command_of(const LabPlan& plan, const LabNode& node,
+                                            std::string& token) {
+  const bool is_server = node.name == plan.nodes.front().name;
+  const std::string data_dir = lab_data_dir(plan.name, node.name);
+  std::vector<std::string> argv = {TRY(own_executable()), is_server ? "server" : "agent",
+                                   "--data-dir",          data_dir,
+                                   "--node-name",         node.name,
+                                   "--node-ip",           node.ip.to_string()};
+  if (is_server) return argv;
+  argv.insert(argv.end(), {"--server", server_url(plan)});
+  if (access((data_dir + "/agent/credential.json").c_str(), F_OK) == 0) return argv;
+  if (token.empty()) {
+    const auto admin = TRY(admin_options(lab_data_dir(plan.name, plan.nodes.front().name)));
+    token = TRY(make_join_token(admin, kTokenLife, "lab " + plan.name));
+  }
+  argv.insert(argv.end(), {"--token", token});
+  return argv;
+}
+
+struct Starting {
+  std::string node, log;
+  pid_t pid = 0;
+  ReadySocket ready;
+};
+
+Result<Starting> start_node(const LabPlan& plan, const LabNode& node, std::string& token) {
+  say("starting " + node.name + " at " + node.ip.to_string());
   const std::string log = lab_dir(plan.name) + "/" + node.name + ".log";
-  const std::string executable = TRY(own_executable());
-  auto ready = TRY(ReadySocket::create(lab_dir(plan.name) + "/ready.sock"));
-  (void)setenv("NOTIFY_SOCKET", (lab_dir(plan.name) + "/ready.sock").c_str(),
-               1);  // NOLINT(concurrency-mt-unsafe)
-  const std::vector<std::string> argv = {
-      executable,    "server",  "--data-dir", lab_data_dir(plan.name, node.name),
-      "--node-name", node.name, "--node-ip",  node.ip.to_string()};
+  const auto argv = TRY(command_of(plan, node, token));
+  auto ready = TRY(ReadySocket::create(lab_dir(plan.name) + "/" + node.name + ".sock"));
+  (void)setenv("NOTIFY_SOCKET", ready.path().c_str(), 1);  // NOLINT(concurrency-mt-unsafe)
   const pid_t pid = TRY(lab_start_node(plan, node, argv, log));
-  auto waited = ready.wait(pid, log);
-  if (!waited) return waited.error().context(node.name);
+  return Starting{node.name, log, pid, std::move(ready)};
+}
+
+Result<void> await_node(Starting& node) {
+  auto waited = node.ready.wait(node.pid, node.log);
+  if (!waited) return waited.error().context(node.node);
+  say(node.node + " is Ready");
+  return {};
+}
+
+// Those that are missing: the server first, then all others at once.
+Result<void> start_nodes(const LabPlan& plan) {
+  std::string token;
+  std::vector<Starting> starting;
+  for (const LabNode& node : plan.nodes) {
+    if (lab_node_running(plan, node)) {
+      say(node.name + " runs already at " + node.ip.to_string());
+      continue;
+    }
+    starting.push_back(TRY(start_node(plan, node, token)));
+    if (node.name != plan.nodes.front().name) continue;
+    TRY(await_node(starting.back()));
+    starting.clear();
+  }
+  for (Starting& node : starting) TRY(await_node(node));
   return {};
 }
 
 Result<void> bring_up(const LabFlags& flags) {
-  TRY(check_flags(flags));
-  const LabPlan plan = TRY(lab_plan(flags.name, flags.nodes));
+  TRY(check_root());
+  const LabPlan plan = TRY(lab_plan(flags.name, wanted_nodes(flags)));
   std::error_code error;
   std::filesystem::create_directories(lab_dir(flags.name), error);
   if (error) return Error{Code::Internal, lab_dir(flags.name) + ": " + error.message()};
@@ -139,22 +196,14 @@ Result<void> bring_up(const LabFlags& flags) {
   say("network " + plan.subnet.to_string() + " on bridge " + plan.bridge + ", this machine is " +
       plan.gateway.to_string());
   TRY(lab_network_up(plan, say));
-  for (const LabNode& node : plan.nodes) {
-    if (lab_node_running(plan, node)) {
-      say(node.name + " runs already at " + node.ip.to_string());
-      continue;
-    }
-    say("starting " + node.name + " at " + node.ip.to_string());
-    TRY(start_node(plan, node));
-    say(node.name + " is Ready");
-  }
+  TRY(start_nodes(plan));
   say("kubeconfig " + lab_data_dir(plan.name, plan.nodes.front().name) + "/kubeconfig");
   return {};
 }
 
 Result<void> take_down(const LabFlags& flags) {
   if (geteuid() != 0) return Error{Code::Forbidden, "run it as root"};
-  const LabPlan plan = TRY(lab_plan(flags.name, flags.nodes));
+  TRY(lab_plan(flags.name, wanted_nodes(flags)));
   const std::string executable = TRY(own_executable());
   std::string problems;
   for (const std::string& node : lab_existing_nodes(flags.name)) {
@@ -178,6 +227,29 @@ Result<void> take_down(const LabFlags& flags) {
 
 std::string first_node(const LabFlags& flags) {
   return flags.name + "-node-1";
+}
+
+// The lab's kubeconfig names the server by its address.
+Result<void> follow_server(const LabFlags& flags, const LabMove& move) {
+  const std::string path = lab_data_dir(flags.name, first_node(flags)) + "/kubeconfig";
+  std::string text = TRY(read_whole_file(path));
+  const std::string from = "https://" + move.from.to_string() + ":";
+  const auto at = text.find(from);
+  if (at == std::string::npos) return {};
+  text.replace(at, from.size(), "https://" + move.to.to_string() + ":");
+  return write_file_atomically(path, text, 0600);
+}
+
+Result<void> make_fault(const LabFlags& flags, const std::string& fault, const std::string& text) {
+  if (geteuid() != 0) return Error{Code::Forbidden, "run it as root"};
+  const std::string node = TRY(lab_find_node(flags.name, text)).name;
+  if (fault == "cut") return lab_cut(flags.name, node);
+  if (fault == "heal") return lab_heal(flags.name, node);
+  if (fault == "flush") return lab_flush(flags.name, node);
+  if (fault == "power-cut") return lab_power_cut(flags.name, node, lab_data_dir(flags.name, node));
+  const LabMove move = TRY(lab_move(flags.name, node));
+  say(node + " moved from " + move.from.to_string() + " to " + move.to.to_string());
+  return node == first_node(flags) ? follow_server(flags, move) : Result<void>();
 }
 
 Result<std::string> pod_uid(const LabFlags& flags, const std::string& pod) {
@@ -206,7 +278,7 @@ int lab_down(const LabFlags& flags) {
 }
 
 int lab_status(const LabFlags& flags) {
-  const auto plan = lab_plan(flags.name, flags.nodes);
+  const auto plan = lab_plan(flags.name, wanted_nodes(flags));
   if (!plan) return fail(plan.error());
   if (lab_existing_nodes(flags.name).empty())
     return fail({Code::NotFound, "there is no lab " + flags.name + "; `coracle lab up` makes one"});
@@ -226,6 +298,11 @@ int lab_kubeconfig(const LabFlags& flags) {
 
 int lab_url(const LabFlags& flags, const std::string& ns, const std::string& service) {
   return print_url(lab_data_dir(flags.name, first_node(flags)), ns, service);
+}
+
+int lab_fault(const LabFlags& flags, const std::string& fault, const std::string& node) {
+  const auto done = make_fault(flags, fault, node);
+  return done ? 0 : fail(done.error());
 }
 
 int lab_exec_command(const LabFlags& flags, const std::string& node, const std::string& pod,

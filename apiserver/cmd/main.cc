@@ -49,7 +49,7 @@ void add_lab(CLI::App& app, LabFlags& flags, int& result) {
     return command;
   };
   auto* up = add("up", "start a lab, or what is missing of it");
-  up->add_option("--nodes", flags.nodes, "how many nodes")->capture_default_str();
+  up->add_option("--nodes", flags.nodes, "how many nodes (default: those it has, at first 3)");
   up->callback([&] { result = lab_up(flags); });
   add("down", "stop a lab and leave nothing behind")->callback([&] { result = lab_down(flags); });
   add("status", "the lab's nodes and their processes")->callback([&] {
@@ -62,6 +62,16 @@ void add_lab(CLI::App& app, LabFlags& flags, int& result) {
   static std::string ns = "default", service, node,
                      pod;  // outlive this function: the callbacks refer to them
   static std::vector<std::string> argv;
+  const auto fault = [&](const char* name, const char* what) {
+    auto* command = add(name, what);
+    command->add_option("NODE", node)->required();
+    command->callback([&flags, &result, name] { result = lab_fault(flags, name, node); });
+  };
+  fault("cut", "pull a node's network cable out");
+  fault("heal", "put a node's network cable in again");
+  fault("move", "give a node another address");
+  fault("power-cut", "kill everything on a node; `lab up` starts it again");
+  fault("flush", "remove all iptables rules of a node");
   auto* url = add("url", "print the URLs of a Service");
   url->add_option("SERVICE", service)->required();
   url->add_option("-n,--namespace", ns)->capture_default_str();

@@ -37,14 +37,8 @@ Result<std::chrono::seconds> parse_ttl(const std::string& text) {
 
 Result<void> create(const TokenFlags& flags) {
   const HttpClientOptions options = TRY(options_of(flags));
-  const auto ttl = TRY(parse_ttl(flags.ttl));
-  BootstrapToken made = TRY(make_bootstrap_token());
-  made.description = flags.description;
-  if (ttl.count() != 0) made.expiration = system_clock().now() + ttl;
-  const auto client = TRY(make_http_client(options));
-  TRY(client->create(resources::kSecrets, Object(bootstrap_token_secret(made))));
   const std::string token =
-      JoinToken{made.id, made.secret, TRY(certificate_hash(options.ca_pem))}.to_string();
+      TRY(make_join_token(options, TRY(parse_ttl(flags.ttl)), flags.description));
   if (isatty(STDOUT_FILENO) == 0) {
     std::cout << token << "\n";
     return {};
@@ -84,6 +78,16 @@ Result<void> remove(const TokenFlags& flags, const std::string& given) {
 }
 
 }  // namespace
+
+Result<std::string> make_join_token(const HttpClientOptions& options, std::chrono::seconds ttl,
+                                    const std::string& description) {
+  BootstrapToken made = TRY(make_bootstrap_token());
+  made.description = description;
+  if (ttl.count() != 0) made.expiration = system_clock().now() + ttl;
+  const auto client = TRY(make_http_client(options));
+  TRY(client->create(resources::kSecrets, Object(bootstrap_token_secret(made))));
+  return JoinToken{made.id, made.secret, TRY(certificate_hash(options.ca_pem))}.to_string();
+}
 
 int token_create(const TokenFlags& flags) {
   const auto done = create(flags);

@@ -17,6 +17,7 @@ struct LabNode {
   std::string name;  // "lab-node-1": its namespace and its Node object
   Ip ip;
   std::string veth;  // its cable's end on the machine
+  Mac mac = {};      // stays when its address changes
   bool operator==(const LabNode&) const = default;
 };
 struct LabPlan {
@@ -34,8 +35,12 @@ using LabProgress = std::function<void(const std::string&)>;
 // 1 to 8 of [a-z0-9-], starting with a letter and not ending with '-', or for other than 1 to 250
 // nodes; Unavailable when no subnet is free.
 Result<LabPlan> lab_plan(const std::string& name, int nodes, const std::vector<Cidr>& taken);
-// The plan of the lab that exists, or one that fits beside this machine's networks and other labs.
+// The plan of the lab that exists, with at least as many nodes as it has and those addresses that
+// its nodes have moved to, or one that fits beside this machine's networks and other labs.
 Result<LabPlan> lab_plan(const std::string& name, int nodes);
+// "lab-node-2" from that or from "node-2". NotFound when the lab has no such node, naming those it
+// has.
+Result<LabNode> lab_find_node(const std::string& lab, const std::string& node);
 
 // Makes what is missing: namespaces (visible to `ip netns`), bridge, cables, addresses, routes,
 // forwarding and masquerading. Repeatable.
@@ -55,6 +60,25 @@ bool lab_node_running(const LabPlan& plan, const LabNode& node);
 Result<void> lab_stop_node(const std::string& lab, const std::string& node);
 // The nodes whose namespace exists, in order.
 std::vector<std::string> lab_existing_nodes(const std::string& lab);
+
+// Faults, for teaching and tests; each returns when it is done. NotFound when there is no such
+// node.
+//
+// Pulls the node's cable out: its link has no carrier. Puts it in again.
+Result<void> lab_cut(const std::string& lab, const std::string& node);
+Result<void> lab_heal(const std::string& lab, const std::string& node);
+// Gives the node another address of the lab's subnet in the place of the one it has: its link and
+// its MAC stay. The old and the new one.
+struct LabMove {
+  Ip from, to;
+};
+Result<LabMove> lab_move(const std::string& lab, const std::string& node);
+// Kills all processes of the node at once (SIGKILL), Pods' too; what they have set up in the kernel
+// stays. `data_dir` is the node's. `lab_start_node` starts it again.
+Result<void> lab_power_cut(const std::string& lab, const std::string& node,
+                           const std::string& data_dir);
+// Flushes all iptables rules of the node and deletes all chains, as another program might.
+Result<void> lab_flush(const std::string& lab, const std::string& node);
 
 // Runs argv in the network namespace of that name with our standard input and outputs; its exit
 // code, 128 + signal, 127 when there is no such program. NotFound when there is no such namespace.

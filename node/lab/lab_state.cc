@@ -1,6 +1,7 @@
 #include "lab/lab_state.h"
 
 #include <fcntl.h>
+#include <linux/rtnetlink.h>
 #include <sys/file.h>
 #include <unistd.h>
 
@@ -43,12 +44,18 @@ Result<State> load(const std::string& lab) {
   state.subnet = TRY(Cidr::parse(json["subnet"].get<std::string>()));
   const auto mounted = json.find("mountedNetnsDir");
   state.mounted_netns_dir = mounted != json.end() && mounted->is_boolean() && mounted->get<bool>();
+  const auto moved = json.value("moved", nlohmann::json::object());
+  for (const auto& [node, ip] : moved.items()) {
+    if (!ip.is_string()) return Error{Code::Internal, state_file(lab) + " is damaged"};
+    state.moved[node] = TRY(Ip::parse(ip.get<std::string>()));
+  }
   return state;
 }
 
 Result<void> save(const std::string& lab, const State& state) {
-  const nlohmann::json json = {{"subnet", state.subnet.to_string()},
-                               {"mountedNetnsDir", state.mounted_netns_dir}};
+  nlohmann::json json = {{"subnet", state.subnet.to_string()},
+                         {"mountedNetnsDir", state.mounted_netns_dir}};
+  for (const auto& [node, ip] : state.moved) json["moved"][node] = ip.to_string();
   return write_file_durably(state_file(lab), json.dump() + "\n");
 }
 
@@ -89,6 +96,27 @@ Result<void> check_name(const std::string& lab) {
 bool is_link_of(const std::string& lab, const std::string& link) {
   if (link == lab + "-net") return true;
   return link.starts_with(lab + "-v") && is_number(std::string_view(link).substr(lab.size() + 2));
+}
+
+std::size_t node_number(const std::string& lab, const std::string& node) {
+  const std::string prefix = lab + "-node-";
+  if (!node.starts_with(prefix)) return 0;
+  const std::string number = node.substr(prefix.size());
+  if (!is_number(number) || number.size() > 3 || number.front() == '0') return 0;
+  return std::stoul(number);
+}
+
+Result<NetNs> open_netns(const std::string& name) {
+  if (name.empty() || name.find('/') != std::string::npos || name == "." || name == "..")
+    return Error{Code::BadRequest, "not a namespace's name: '" + name + "'"};
+  auto ns = NetNs::open(std::string(kNetNsDir) + "/" + name);
+  if (!ns && is_not_found(ns.error()))
+    return Error{Code::NotFound, "there is no network namespace " + name};
+  return ns;
+}
+
+Route default_route(const LabPlan& plan) {
+  return {{Ip(), 0}, kNodeLink, plan.gateway, RTPROT_STATIC};
 }
 
 std::vector<OwnChain> chains_of(const std::string& lab, const Cidr& subnet) {

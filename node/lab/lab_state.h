@@ -3,11 +3,13 @@
 
 #include <coracle/lab.h>
 
-#include <optional>
+#include <map>
 #include <string>
 #include <vector>
 
+#include "kernel.h"
 #include "masquerade.h"
+#include "netns.h"
 
 namespace coracle::lab {
 
@@ -16,7 +18,8 @@ inline constexpr const char* kLabsDir = "/var/lib/coracle/lab";
 
 struct State {
   Cidr subnet;
-  bool mounted_netns_dir = false;  // by us, as `ip netns add` does
+  bool mounted_netns_dir = false;   // by us, as `ip netns add` does
+  std::map<std::string, Ip> moved;  // the nodes that have another address than at first
 };
 
 std::string directory_of(const std::string& lab);
@@ -34,6 +37,19 @@ Result<void> check_name(const std::string& lab);
 bool is_link_of(const std::string& lab, const std::string& link);
 // The machine's chains for the lab.
 std::vector<OwnChain> chains_of(const std::string& lab, const Cidr& subnet);
+
+// The node's number in its lab; 0 when it is none's.
+std::size_t node_number(const std::string& lab, const std::string& node);
+// Of the machine's namespace directory. BadRequest, NotFound.
+Result<NetNs> open_netns(const std::string& name);
+inline constexpr const char* kNodeLink = "eth0";
+// The default route of a node. As an administrator would set it: the node's agent removes routes
+// with its own mark.
+Route default_route(const LabPlan& plan);
+
+// Signals the node's process and waits for its end; success when it does not run, Timeout.
+Result<void> end_node(const std::string& lab, const std::string& node, int signal,
+                      int milliseconds);
 
 // One `lab up` or `down` at a time on this machine; held until it is destroyed.
 class Lock {

@@ -1,7 +1,6 @@
 // Bringing a lab's network up and down. What it is called says whose it is, so down() works from
 // the names and a small file of what names don't tell.
 #include <coracle/lab.h>
-#include <linux/rtnetlink.h>
 #include <sys/mount.h>
 #include <unistd.h>
 
@@ -19,7 +18,6 @@
 namespace coracle {
 namespace {
 
-constexpr const char* kNodeLink = "eth0";
 constexpr const char* kIpForward = "net/ipv4/ip_forward";
 
 bool is_mount_point(const std::string& path) {
@@ -56,6 +54,18 @@ Result<void> ensure_bridge(Kernel& kernel, const LabPlan& plan) {
       diff(desired, actual, [&](const Link& link) { return link.name == plan.bridge; }));
 }
 
+// What a move that was interrupted has left.
+Result<void> remove_other_addresses(Kernel& kernel, const LabPlan& plan, const LabNode& node,
+                                    int netns_fd) {
+  const auto far = TRY(kernel.inside(netns_fd));
+  const KernelState state = TRY(far->dump());
+  for (const Address& a : state.addresses) {
+    if (a.link == lab::kNodeLink && plan.subnet.contains(a.address.ip) && a.address.ip != node.ip)
+      TRY(far->apply_all({RemoveAddress{a}}));
+  }
+  return {};
+}
+
 Result<void> ensure_node(Kernel& kernel, const LabPlan& plan, const LabNode& node,
                          const LabProgress& progress) {
   auto netns = NetNs::open(std::string(lab::kNetNsDir) + "/" + node.name);
@@ -67,10 +77,10 @@ Result<void> ensure_node(Kernel& kernel, const LabPlan& plan, const LabNode& nod
   Cable cable;
   cable.host = {
       .name = node.veth, .kind = "veth", .master = plan.bridge, .mac = {}, .mtu = 1500, .up = true};
-  cable.peer = {kNodeLink, netns->fd(), mac_of(node.ip), 1500};
-  cable.addresses = {{kNodeLink, {node.ip, plan.subnet.prefix}}};
-  // As an administrator would set it: the node's agent removes routes with its own mark.
-  cable.routes = {{{Ip(), 0}, kNodeLink, plan.gateway, RTPROT_STATIC}};
+  cable.peer = {lab::kNodeLink, netns->fd(), node.mac, 1500};
+  cable.addresses = {{lab::kNodeLink, {node.ip, plan.subnet.prefix}}};
+  cable.routes = {lab::default_route(plan)};
+  TRY(remove_other_addresses(kernel, plan, node, netns->fd()));
   TRY(ensure_cable(kernel, cable));
   return {};
 }
@@ -126,7 +136,7 @@ Result<void> lab_network_up(const LabPlan& plan, const LabProgress& progress) {
   const auto lock = TRY(lab::Lock::take());
   const auto known = lab::load(plan.name);
   if (!known && !is_not_found(known.error())) return known.error();
-  lab::State state = known ? *known : lab::State{plan.subnet, false};
+  lab::State state = known ? *known : lab::State{plan.subnet, false, {}};
   // Before anything is made, so that down() finds it. Made with our lock held, the plan may have
   // been overtaken by another lab.
   for (const std::string& other : lab::other_labs(plan.name)) {
@@ -168,21 +178,14 @@ Result<void> lab_network_down(const std::string& name, const LabProgress& progre
   return lab::forget(name);
 }
 
-std::vector<std::string> lab_existing_nodes(const std::string& lab) {
+std::vector<std::string> lab_existing_nodes(const std::string& lab_name) {
   std::vector<std::pair<std::size_t, std::string>> found;
-  const std::string prefix = lab + "-node-";
   std::error_code error;
   for (std::filesystem::directory_iterator it(lab::kNetNsDir, error), end; !error && it != end;
        it.increment(error)) {
     const std::string name = it->path().filename().string();
-    if (!name.starts_with(prefix)) continue;
-    const std::string number = name.substr(prefix.size());
-    if (number.empty() || number.size() > 3 ||
-        number.find_first_not_of("0123456789") != std::string::npos)
-      continue;
-    std::size_t value = 0;
-    for (const char c : number) value = value * 10 + static_cast<std::size_t>(c - '0');
-    found.emplace_back(value, name);
+    if (const std::size_t number = lab::node_number(lab_name, name); number != 0)
+      found.emplace_back(number, name);
   }
   std::sort(found.begin(), found.end());
   std::vector<std::string> names;

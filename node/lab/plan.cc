@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "desired_state.h"
 #include "lab/lab_state.h"
 #include "netlink/linux_kernel.h"
 
@@ -20,9 +21,19 @@ LabPlan plan_in(const std::string& name, int nodes, const Cidr& subnet) {
   plan.gateway = subnet.network().plus(254);
   for (int i = 1; i <= nodes; ++i) {
     const std::string number = std::to_string(i);
-    plan.nodes.push_back({name + "-node-" + number,
-                          subnet.network().plus(static_cast<std::uint64_t>(i)),
-                          name + "-v" + number});
+    const Ip ip = subnet.network().plus(static_cast<std::uint64_t>(i));
+    plan.nodes.push_back({name + "-node-" + number, ip, name + "-v" + number, mac_of(ip)});
+  }
+  return plan;
+}
+
+LabPlan existing_plan(const std::string& name, int nodes, const lab::State& state) {
+  for (const std::string& node : lab_existing_nodes(name))
+    nodes = std::max(nodes, static_cast<int>(lab::node_number(name, node)));
+  LabPlan plan = plan_in(name, nodes, state.subnet);
+  for (LabNode& node : plan.nodes) {
+    const auto moved = state.moved.find(node.name);
+    if (moved != state.moved.end()) node.ip = moved->second;
   }
   return plan;
 }
@@ -50,7 +61,7 @@ Result<LabPlan> lab_plan(const std::string& name, int nodes, const std::vector<C
 Result<LabPlan> lab_plan(const std::string& name, int nodes) {
   TRY(check(name, nodes));
   const auto own = lab::load(name);
-  if (own) return plan_in(name, nodes, own->subnet);
+  if (own) return existing_plan(name, nodes, *own);
   if (!is_not_found(own.error())) return own.error();
   std::vector<Cidr> taken;
   for (const std::string& other : lab::other_labs(name))
@@ -66,6 +77,20 @@ Result<LabPlan> lab_plan(const std::string& name, int nodes) {
       taken.push_back(r.destination);
   }
   return lab_plan(name, nodes, taken);
+}
+
+Result<LabNode> lab_find_node(const std::string& lab, const std::string& node) {
+  const LabPlan plan = TRY(lab_plan(lab, 1));
+  const auto existing = lab_existing_nodes(lab);
+  std::string names;
+  for (const LabNode& candidate : plan.nodes) {
+    if (std::find(existing.begin(), existing.end(), candidate.name) == existing.end()) continue;
+    if (candidate.name == node || candidate.name == lab + "-" + node) return candidate;
+    names += (names.empty() ? "" : ", ") + candidate.name;
+  }
+  return Error{Code::NotFound, names.empty()
+                                   ? "there is no lab " + lab + "; `coracle lab up` makes one"
+                                   : "lab " + lab + " has no node " + node + "; it has " + names};
 }
 
 }  // namespace coracle

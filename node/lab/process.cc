@@ -132,15 +132,6 @@ Result<Process> find_process(const std::string& lab, const std::string& node) {
   return process;
 }
 
-Result<NetNs> netns_of(const std::string& name) {
-  if (name.empty() || name.find('/') != std::string::npos || name == "." || name == "..")
-    return Error{Code::BadRequest, "not a namespace's name: '" + name + "'"};
-  auto ns = NetNs::open(std::string(lab::kNetNsDir) + "/" + name);
-  if (!ns && is_not_found(ns.error()))
-    return Error{Code::NotFound, "there is no network namespace " + name};
-  return ns;
-}
-
 struct Child {
   int netns_fd, report;
   bool background;
@@ -167,7 +158,7 @@ Result<pid_t> lab_start_node(const LabPlan& plan, const LabNode& node,
   if (argv.empty()) return Error{Code::BadRequest, "nothing to run"};
   if (find_process(plan.name, node.name))
     return Error{Code::AlreadyExists, node.name + " runs already"};
-  const NetNs netns = TRY(netns_of(node.name));
+  const NetNs netns = TRY(lab::open_netns(node.name));
   const Fd out(::open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
   if (out.get() < 0) return Error::from_errno(errno, log);
   std::array<int, 2> report{-1, -1};
@@ -202,27 +193,26 @@ bool lab_node_running(const LabPlan& plan, const LabNode& node) {
   return find_process(plan.name, node.name).has_value();
 }
 
+Result<void> lab::end_node(const std::string& lab, const std::string& node, int signal,
+                           int milliseconds) {
+  const auto process = find_process(lab, node);
+  if (!process) return is_not_found(process.error()) ? Result<void>() : process.error();
+  const Fd pidfd(static_cast<int>(syscall(SYS_pidfd_open, process->pid, 0)));
+  // Only now does the pid stay this process's: look once more.
+  if (!find_process(lab, node)) return {};
+  if (pidfd.get() < 0)
+    return Error{Code::Internal, "pidfd_open does not work here; " + node + " still runs"};
+  (void)syscall(SYS_pidfd_send_signal, pidfd.get(), signal, nullptr, 0);
+  if (!ended_within(pidfd.get(), milliseconds))
+    return Error{Code::Timeout, node + " does not end, process " + std::to_string(process->pid)};
+  (void)waitpid(process->pid, nullptr, WNOHANG);  // if it is our child
+  return {};
+}
+
 Result<void> lab_stop_node(const std::string& lab, const std::string& node) {
   TRY(lab::check_name(lab));
-  const auto process = find_process(lab, node);
-  if (!process && !is_not_found(process.error())) return process.error();
-  if (process) {
-    const Fd pidfd(static_cast<int>(syscall(SYS_pidfd_open, process->pid, 0)));
-    // Only now does the pid stay this process's: look once more.
-    const auto still = find_process(lab, node);
-    if (pidfd.get() >= 0 && still) {
-      (void)syscall(SYS_pidfd_send_signal, pidfd.get(), SIGTERM, nullptr, 0);
-      if (!ended_within(pidfd.get(), kTermMilliseconds)) {
-        (void)syscall(SYS_pidfd_send_signal, pidfd.get(), SIGKILL, nullptr, 0);
-        if (!ended_within(pidfd.get(), kKillMilliseconds))
-          return Error{Code::Timeout,
-                       node + " does not end, process " + std::to_string(process->pid)};
-      }
-      (void)waitpid(process->pid, nullptr, WNOHANG);  // if it is our child
-    } else if (still) {
-      return Error{Code::Internal, "pidfd_open does not work here; " + node + " still runs"};
-    }
-  }
+  if (!lab::end_node(lab, node, SIGTERM, kTermMilliseconds))
+    TRY(lab::end_node(lab, node, SIGKILL, kKillMilliseconds));
   const std::string path = lab::pid_file(lab, node);
   if (::unlink(path.c_str()) != 0 && errno != ENOENT) return Error::from_errno(errno, path);
   return {};
@@ -230,7 +220,7 @@ Result<void> lab_stop_node(const std::string& lab, const std::string& node) {
 
 Result<int> lab_exec(const std::string& netns, const std::vector<std::string>& argv) {
   if (argv.empty()) return Error{Code::BadRequest, "nothing to run"};
-  const NetNs ns = TRY(netns_of(netns));
+  const NetNs ns = TRY(lab::open_netns(netns));
   std::array<int, 2> report{-1, -1};
   if (pipe2(report.data(), O_CLOEXEC) != 0) return Error::from_errno(errno, "pipe");
   const Fd reader(report[0]);
