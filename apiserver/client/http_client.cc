@@ -19,7 +19,7 @@ constexpr int kListAttempts = 3;  // a continue token may expire under way
 class HttpClient : public Client {
  public:
   explicit HttpClient(HttpClientOptions options)
-      : options_(std::move(options)), watches_(options_) {}
+      : options_(std::move(options)), watches_(options_, connections_) {}
 
   Result<Object> get(const Resource& resource, const ObjectKey& key) override {
     return object(TRY(call("GET", resource_path(resource, key, ""), "", "")));
@@ -73,6 +73,8 @@ class HttpClient : public Client {
     return {};
   }
 
+  void reconnect() override { connections_.end(); }
+
   Result<std::string> text(const std::string& path) { return call("GET", path, "", ""); }
 
  private:
@@ -124,6 +126,7 @@ class HttpClient : public Client {
     CurlHandle handle = take_handle();
     CURL* h = handle.get();
     const CurlHeaders route = apply_credentials(h, options_);
+    connections_.attach(h);
     const CurlHeaders headers = request_headers(options_, content_type);
     std::string answer;
     char problem[CURL_ERROR_SIZE] = {};
@@ -172,6 +175,7 @@ class HttpClient : public Client {
   }
 
   const HttpClientOptions options_;
+  Connections connections_;
   HttpWatches watches_;
   std::mutex mutex_;
   std::vector<CurlHandle> idle_;

@@ -2,7 +2,11 @@
 
 #include <coracle/clock.h>
 #include <coracle/log.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <openssl/ssl.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <nlohmann/json.hpp>
@@ -123,10 +127,6 @@ CurlHeaders apply_credentials(CURL* handle, const HttpClientOptions& options) {
   curl_easy_setopt(handle, CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1);
   curl_easy_setopt(handle, CURLOPT_NOSIGNAL, 1L);
   curl_easy_setopt(handle, CURLOPT_NOPROXY, "*");
-  // A watch hears nothing for long; without probes it would not notice that its server is gone.
-  curl_easy_setopt(handle, CURLOPT_TCP_KEEPALIVE, 1L);
-  curl_easy_setopt(handle, CURLOPT_TCP_KEEPIDLE, 15L);
-  curl_easy_setopt(handle, CURLOPT_TCP_KEEPINTVL, 5L);
   curl_easy_setopt(handle, CURLOPT_CONNECTTIMEOUT_MS, 5'000L);
   if (options.server_name.empty()) return nullptr;
   curl_easy_setopt(handle, CURLOPT_SSL_CTX_FUNCTION, &tolerate_early_clock);
@@ -134,6 +134,43 @@ CurlHeaders apply_credentials(CURL* handle, const HttpClientOptions& options) {
       nullptr, (options.server_name + ":443:" + host_port(options.server)).c_str()));
   curl_easy_setopt(handle, CURLOPT_CONNECT_TO, route.get());
   return route;
+}
+
+void Connections::attach(CURL* handle) {
+  curl_easy_setopt(handle, CURLOPT_OPENSOCKETFUNCTION, &Connections::open);
+  curl_easy_setopt(handle, CURLOPT_OPENSOCKETDATA, this);
+  curl_easy_setopt(handle, CURLOPT_CLOSESOCKETFUNCTION, &Connections::close);
+  curl_easy_setopt(handle, CURLOPT_CLOSESOCKETDATA, this);
+}
+
+void Connections::end() {
+  const std::lock_guard lock(mutex_);
+  for (const curl_socket_t socket : sockets_) (void)::shutdown(socket, SHUT_RDWR);
+}
+
+curl_socket_t Connections::open(void* self, curlsocktype /*purpose*/, curl_sockaddr* address) {
+  const int socket = ::socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+  if (socket < 0) return CURL_SOCKET_BAD;
+  // Idle: three probes in vain. Busy: nothing acknowledged for so long.
+  const auto set = [socket](int level, int option, int value) {
+    (void)::setsockopt(socket, level, option, &value, sizeof(value));
+  };
+  set(SOL_SOCKET, SO_KEEPALIVE, 1);
+  set(IPPROTO_TCP, TCP_KEEPIDLE, 5);
+  set(IPPROTO_TCP, TCP_KEEPINTVL, 2);
+  set(IPPROTO_TCP, TCP_KEEPCNT, 3);
+  set(IPPROTO_TCP, TCP_USER_TIMEOUT, 10'000);
+  auto& connections = *static_cast<Connections*>(self);
+  const std::lock_guard lock(connections.mutex_);
+  connections.sockets_.insert(socket);
+  return socket;
+}
+
+int Connections::close(void* self, curl_socket_t socket) {
+  auto& connections = *static_cast<Connections*>(self);
+  const std::lock_guard lock(connections.mutex_);
+  connections.sockets_.erase(socket);
+  return ::close(socket);
 }
 
 CurlHeaders request_headers(const HttpClientOptions& options, const std::string& content_type) {

@@ -6,6 +6,8 @@
 #include <curl/curl.h>
 
 #include <memory>
+#include <mutex>
+#include <set>
 #include <string>
 
 namespace coracle {
@@ -22,6 +24,22 @@ using CurlHeaders = std::unique_ptr<curl_slist, SlistFree>;
 // Server, pinned authority and credentials on a handle. `options` must outlive its use, and so must
 // what is returned.
 [[nodiscard]] CurlHeaders apply_credentials(CURL* handle, const HttpClientOptions& options);
+// The sockets of a client. A server that is gone is noticed within some ten seconds, busy or idle:
+// a cable that is pulled out tells nobody. Thread-safe; must outlive the handles.
+class Connections {
+ public:
+  void attach(CURL* handle);
+  // What waits on them fails.
+  void end();
+
+ private:
+  static curl_socket_t open(void* self, curlsocktype purpose, curl_sockaddr* address);
+  static int close(void* self, curl_socket_t socket);
+
+  std::mutex mutex_;
+  std::set<curl_socket_t> sockets_;
+};
+
 // The address to ask for: that of the server, or of options.server_name, to which apply_credentials
 // has given the server's address.
 std::string request_url(const HttpClientOptions& options, const std::string& path);

@@ -10,8 +10,6 @@
 #include <utility>
 #include <vector>
 
-#include "http_request.h"
-
 namespace coracle {
 namespace {
 
@@ -31,10 +29,11 @@ std::optional<WatchEvent::Type> type_of(const std::string& text) {
 // One connection: filled by the loop's thread, emptied by the watcher's.
 class HttpWatches::Stream {
  public:
-  Stream(const HttpClientOptions& options, const std::string& path)
+  Stream(const HttpClientOptions& options, Connections& connections, const std::string& path)
       : handle_(curl_easy_init()), headers_(request_headers(options, "")) {
     CURL* h = handle_.get();
     route_ = apply_credentials(h, options);
+    connections.attach(h);
     curl_easy_setopt(h, CURLOPT_URL, request_url(options, path).c_str());
     curl_easy_setopt(h, CURLOPT_HTTPHEADER, headers_.get());
     curl_easy_setopt(h, CURLOPT_ERRORBUFFER, problem_);
@@ -139,8 +138,9 @@ class HttpWatches::Stream {
 
 class HttpWatches::Loop {
  public:
-  explicit Loop(const HttpClientOptions& options)
+  Loop(const HttpClientOptions& options, Connections& connections)
       : options_(options),
+        connections_(connections),
         multi_(curl_multi_init()),
         thread_([this](const std::stop_token& stop) { run(stop); }) {}
   ~Loop() {
@@ -151,7 +151,7 @@ class HttpWatches::Loop {
   }
 
   std::shared_ptr<Stream> open(const std::string& path) {
-    auto stream = std::make_shared<Stream>(options_, path);
+    auto stream = std::make_shared<Stream>(options_, connections_, path);
     const std::lock_guard lock(mutex_);
     starting_.push_back(stream);
     curl_multi_wakeup(multi_);
@@ -208,6 +208,7 @@ class HttpWatches::Loop {
   }
 
   const HttpClientOptions& options_;
+  Connections& connections_;
   CURLM* multi_;
   std::mutex mutex_;
   std::condition_variable changed_;
@@ -236,8 +237,8 @@ class HttpWatches::Watch : public ClientWatch {
   const std::shared_ptr<Stream> stream_;
 };
 
-HttpWatches::HttpWatches(const HttpClientOptions& options)
-    : loop_(std::make_shared<Loop>(options)) {}
+HttpWatches::HttpWatches(const HttpClientOptions& options, Connections& connections)
+    : loop_(std::make_shared<Loop>(options, connections)) {}
 HttpWatches::~HttpWatches() = default;
 
 std::unique_ptr<ClientWatch> HttpWatches::open(const std::string& path) {

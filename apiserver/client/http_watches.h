@@ -8,12 +8,14 @@
 #include <memory>
 #include <string>
 
+#include "http_request.h"
+
 namespace coracle {
 
 class HttpWatches {
  public:
-  // `options` must outlive it.
-  explicit HttpWatches(const HttpClientOptions& options);
+  // Both must outlive it.
+  HttpWatches(const HttpClientOptions& options, Connections& connections);
   ~HttpWatches();  // every watch must be gone
   HttpWatches(const HttpWatches&) = delete;
   HttpWatches& operator=(const HttpWatches&) = delete;

@@ -66,6 +66,9 @@ class Client {
   // NotFound when it is gone already.
   virtual Result<void> remove(const Resource& resource, const ObjectKey& key,
                               const DeleteOptions& options) = 0;
+  // Ends the open connections, when this machine's address has changed: what waits on them fails as
+  // Unavailable, and the next try makes new ones. Nothing where there are no connections.
+  virtual void reconnect() {}
 };
 
 }  // namespace coracle

@@ -268,6 +268,19 @@ TEST_F(HttpClientTest, RefusesOptionsThatCannotWork) {
 
 // An informer over HTTPS goes through a server's restart without a word to its listeners that is
 // not true.
+TEST_F(HttpClientTest, ReconnectingEndsWhatWaitsAndNothingElse) {
+  const auto revision = http_->list(resources::kConfigMaps, {})->revision;
+  auto watch = http_->watch(resources::kConfigMaps, {}, revision);
+  ASSERT_TRUE(watch);
+  ASSERT_TRUE(http_->create(resources::kConfigMaps, map_object("before", "1")));
+  const std::stop_source never;
+  EXPECT_EQ((*watch)->next(never.get_token())->at(0).object.name(), "before");  // it is connected
+  http_->reconnect();
+  EXPECT_EQ((*watch)->next(never.get_token()).error().code, Code::Unavailable);
+  // A kept connection that has ended is not used again.
+  EXPECT_TRUE(http_->create(resources::kConfigMaps, map_object("after", "1")));
+}
+
 TEST_F(HttpClientTest, AnInformerSurvivesTheServersRestart) {
   const int port = server_->port();
   Informer<AnyObject> informer(*http_, resources::kConfigMaps, {.ns = "default"});
