@@ -36,11 +36,73 @@ Underlay find_underlay(const KernelState& state, const Ip& node_ip) {
   for (const Address& address : state.addresses) {
     if (address.address.ip == node_ip) name = address.link;
   }
+  Underlay underlay{name};
+  for (const Address& address : state.addresses) {
+    if (address.link != name || !address.address.ip.is_v4()) continue;
+    underlay.segments.push_back(address.address);
+    underlay.has_node_ip |= address.address.ip == node_ip;
+  }
   const Link* link = state.find_link(name);
   // Loopback's 65536 says nothing about the wire.
-  if (link == nullptr || link->mtu == 0 || link->mtu > 65535) return {name, 1500};
-  return {name, link->mtu};
+  if (link != nullptr && link->mtu != 0 && link->mtu <= 65535) underlay.mtu = link->mtu;
+  return underlay;
 }
+
+Result<OverlayBackend> parse_backend(const std::string& name) {
+  if (name == "vxlan") return OverlayBackend::Vxlan;
+  if (name == "host-gw") return OverlayBackend::HostGateway;
+  if (name == "auto") return OverlayBackend::Auto;
+  return Error{Code::BadRequest,
+               "there is no backend \"" + name + "\"; these work: vxlan, host-gw, auto"};
+}
+
+std::uint32_t pod_mtu(OverlayBackend backend, std::uint32_t underlay_mtu) {
+  if (backend == OverlayBackend::HostGateway || underlay_mtu <= kVxlanOverhead) return underlay_mtu;
+  return underlay_mtu - kVxlanOverhead;
+}
+
+Ip vtep_address(const Cidr& pod_cidr) {
+  return pod_cidr.network();
+}
+
+bool on_segment(const NodeView& view, const Ip& ip) {
+  return std::any_of(view.segments.begin(), view.segments.end(),
+                     [&](const Cidr& segment) { return segment.contains(ip); });
+}
+
+namespace {
+
+bool through_vxlan(const NodeView& view, const RemoteNode& remote) {
+  return view.backend == OverlayBackend::Vxlan ||
+         (view.backend == OverlayBackend::Auto && !on_segment(view, remote.ip));
+}
+
+void add_vxlan_link(const NodeView& view, KernelState& state) {
+  const Ip vtep = vtep_address(view.pod_cidr);
+  state.links.push_back({.name = kVxlanName,
+                         .kind = "vxlan",
+                         .master = "",
+                         .mac = mac_of(vtep),
+                         .mtu = pod_mtu(view.backend, view.mtu),
+                         .up = true,
+                         .vxlan = Vxlan{.local = view.local, .underlay = view.underlay}});
+  state.addresses.push_back({kVxlanName, {vtep, 32}});
+}
+
+void add_remote(const NodeView& view, const RemoteNode& remote, KernelState& state) {
+  const Cidr destination{remote.pod_cidr.network(), remote.pod_cidr.prefix};
+  if (!through_vxlan(view, remote)) {
+    if (on_segment(view, remote.ip))
+      state.routes.push_back({destination, view.underlay, remote.ip});
+    return;
+  }
+  const Ip vtep = vtep_address(remote.pod_cidr);
+  state.neighbors.push_back({kVxlanName, vtep, mac_of(vtep)});
+  state.fdb.push_back({kVxlanName, mac_of(vtep), remote.ip});
+  state.routes.push_back({destination, kVxlanName, vtep, kRouteProtocol, true});
+}
+
+}  // namespace
 
 KernelState desired_state(const NodeView& view) {
   KernelState state;
@@ -49,22 +111,22 @@ KernelState desired_state(const NodeView& view) {
                          .kind = "bridge",
                          .master = "",
                          .mac = mac_of(bridge.ip),
-                         .mtu = view.mtu,
+                         .mtu = pod_mtu(view.backend, view.mtu),
                          .up = true});
   for (const std::string& name : view.pod_links) {
     state.links.push_back({.name = name,
                            .kind = "veth",
                            .master = kBridgeName,
                            .mac = {},
-                           .mtu = view.mtu,
+                           .mtu = pod_mtu(view.backend, view.mtu),
                            .up = true,
                            .hairpin = true});
   }
   state.addresses.push_back({kBridgeName, bridge});
-  for (const RemoteNode& remote : view.remotes) {
-    const Cidr destination{remote.pod_cidr.network(), remote.pod_cidr.prefix};
-    state.routes.push_back({destination, view.underlay, remote.ip});
-  }
+  if (view.underlay.empty() || view.remotes.empty()) return state;
+  // A node on our segment for us may think otherwise of us, and then sends VXLAN.
+  if (view.backend != OverlayBackend::HostGateway) add_vxlan_link(view, state);
+  for (const RemoteNode& remote : view.remotes) add_remote(view, remote, state);
   std::sort(state.routes.begin(), state.routes.end());
   return state;
 }

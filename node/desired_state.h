@@ -2,8 +2,9 @@
 #pragma once
 
 #include <coracle/net.h>
+#include <coracle/result.h>
 
-#include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -11,7 +12,13 @@
 
 namespace coracle {
 
-// Another node, reached directly: it shares a segment with us.
+// How packets reach the other nodes' Pods: in VXLAN, by plain routes over a segment that all nodes
+// share, or by the second where a peer is on our segment and by the first elsewhere.
+enum class OverlayBackend { Vxlan, HostGateway, Auto };
+// "vxlan", "host-gw", "auto"; BadRequest names them.
+Result<OverlayBackend> parse_backend(const std::string& name);
+
+// Another node.
 struct RemoteNode {
   Cidr pod_cidr;
   Ip ip;
@@ -21,14 +28,29 @@ struct RemoteNode {
 struct NodeView {
   Cidr pod_cidr;                       // this node's
   std::uint32_t mtu = 1500;            // the underlay's
-  std::string underlay;                // the device that reaches the other nodes
+  std::string underlay;                // the device that reaches the other nodes; "": none now
   std::vector<std::string> pod_links;  // the host ends of this node's Pods
   std::vector<RemoteNode> remotes;
+  OverlayBackend backend = OverlayBackend::Vxlan;
+  std::optional<Ip> local = {};     // the node's address, when the underlay has it
+  std::vector<Cidr> segments = {};  // the underlay's addresses, with their prefixes
 };
 
-// The bridge with the Pod CIDR's first address, every Pod's host end on it with hairpin on, and one
-// route per remote node.
+// The bridge with the Pod CIDR's first address, every Pod's host end on it with hairpin on, and for
+// each remote node a route: through its address, or through its end of the VXLAN, for which there
+// are also a permanent neighbour and an FDB entry, so that nothing is ever asked or flooded. With
+// no remotes there is no VXLAN link. A peer that `host-gw` cannot reach directly is left out.
 KernelState desired_state(const NodeView& view);
+bool on_segment(const NodeView& view, const Ip& ip);
+
+// The MTU of bridge and Pods: what is left of the underlay's in VXLAN.
+std::uint32_t pod_mtu(OverlayBackend backend, std::uint32_t underlay_mtu);
+// A node's end of the VXLAN has the address before the bridge's, the Pod CIDR's own, which no Pod
+// can get. It is what a node's own packets to remote Pods come from, so that replies go the way the
+// packets came and pass a strict rp_filter; masquerading on that link chooses it too. Its MAC is
+// mac_of() it: nobody has to publish anything but the Node. Linux takes that address for a
+// broadcast before 5.14.
+Ip vtep_address(const Cidr& pod_cidr);
 
 // The first address of a Pod CIDR, with the CIDR's prefix.
 Cidr bridge_address(const Cidr& pod_cidr);
@@ -41,6 +63,8 @@ std::string pod_link_name(const std::string& pod_uid);
 struct Underlay {
   std::string link;
   std::uint32_t mtu = 1500;
+  std::vector<Cidr> segments = {};  // its IPv4 addresses
+  bool has_node_ip = false;
 };
 // The device that holds `node_ip`, else that of the default route.
 Underlay find_underlay(const KernelState& state, const Ip& node_ip);

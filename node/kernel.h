@@ -65,8 +65,17 @@ struct RemoveNeighbor {
   Neighbor neighbor;
   bool operator==(const RemoveNeighbor&) const = default;
 };
+// Replaces the entry of the same MAC.
+struct AddFdb {
+  FdbEntry entry;
+  bool operator==(const AddFdb&) const = default;
+};
+struct RemoveFdb {
+  FdbEntry entry;
+  bool operator==(const RemoveFdb&) const = default;
+};
 using Operation = std::variant<AddLink, ChangeLink, RemoveLink, AddAddress, RemoveAddress, AddRoute,
-                               RemoveRoute, AddNeighbor, RemoveNeighbor>;
+                               RemoveRoute, AddNeighbor, RemoveNeighbor, AddFdb, RemoveFdb>;
 std::string to_string(const Operation& operation);
 
 class Kernel {

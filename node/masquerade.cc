@@ -2,10 +2,14 @@
 
 #include <string_view>
 
+#include "kernel_state.h"
 #include "proxy/iptables_tool.h"
 
 namespace coracle {
 namespace {
+
+constexpr const char* kClamp =
+    " -p tcp -m tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu";
 
 class IptablesFirewall final : public Firewall {
  public:
@@ -75,6 +79,12 @@ std::vector<OwnChain> pod_chains(const Cidr& pod_cidr, const Cidr& cluster_cidr)
            "POSTROUTING",
            {"-s " + pods + " -d 224.0.0.0/4 -j RETURN",
             "-s " + pods + " ! -d " + cluster + " -j MASQUERADE --random-fully"}},
+          // A client of a node port may have a larger MTU than the overlay, and nobody to tell it:
+          // its connections and the answers agree on what fits.
+          {"mangle",
+           "CORACLE-MSS",
+           "FORWARD",
+           {std::string("-o ") + kVxlanName + kClamp, std::string("-i ") + kVxlanName + kClamp}},
           {"filter",
            "CORACLE-FORWARD",
            "FORWARD",

@@ -1,9 +1,9 @@
 #include "pod_network.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <utility>
 
-#include "desired_state.h"
 #include "diff.h"
 #include "netlink/linux_kernel.h"
 #include "netns.h"
@@ -43,6 +43,12 @@ Result<void> set_own(Kernel& kernel, const std::string& key, const std::string& 
   return kernel.write_sysctl(key, value);
 }
 
+Result<void> ensure_own_sysctls(Kernel& kernel) {
+  for (const char* link : {kBridgeName, kVxlanName})
+    TRY(set_own(kernel, std::string("net/ipv4/conf/") + link + "/send_redirects", "0"));
+  return {};
+}
+
 }  // namespace
 
 PodNetwork::PodNetwork(PodNetworkOptions options, std::unique_ptr<Kernel> kernel,
@@ -50,7 +56,9 @@ PodNetwork::PodNetwork(PodNetworkOptions options, std::unique_ptr<Kernel> kernel
     : options_(std::move(options)),
       kernel_(std::move(kernel)),
       firewall_(std::move(firewall)),
-      ipam_(std::move(ipam)) {}
+      ipam_(std::move(ipam)),
+      mtu_(pod_mtu(options_.backend, underlay_.mtu)),
+      node_ip_(options_.node_ip) {}
 
 Result<std::unique_ptr<PodNetwork>> PodNetwork::create(const PodNetworkOptions& options) {
   return create(options, TRY(LinuxKernel::open()), TRY(open_firewall()));
@@ -81,17 +89,84 @@ Result<void> PodNetwork::ensure(PodNetworkParts parts) {
 }
 
 Result<void> PodNetwork::ensure_links(const KernelState& actual) {
-  const Underlay underlay = find_underlay(actual, options_.node_ip);
-  mtu_ = underlay.mtu;
+  see_underlay(actual);
+  TRY(apply_wanted(actual));
+  TRY(follow_mtu());
+  if (actual.find_link(kVxlanName) == nullptr) TRY(ensure_own_sysctls(*kernel_));
+  return kernel_->apply_all(missing_pods_route(options_.pod_cidr, actual));
+}
+
+void PodNetwork::see_underlay(const KernelState& actual) {
+  const std::uint32_t last = underlay_.mtu;
+  underlay_ = find_underlay(actual, node_ip_);
+  const bool usable = underlay_.link != "lo" && !underlay_.link.starts_with(kLinkPrefix);
+  if (!usable) underlay_.link.clear();
+  // While it is away nothing changes for the Pods.
+  if (underlay_.link.empty()) underlay_.mtu = last;
+}
+
+KernelState PodNetwork::wanted() {
   NodeView view;
   view.pod_cidr = options_.pod_cidr;
-  view.mtu = underlay.mtu;
-  view.underlay = underlay.link;
+  view.mtu = underlay_.mtu;
+  view.underlay = underlay_.link;
+  view.remotes = remotes_;
+  view.backend = options_.backend;
+  if (underlay_.has_node_ip) view.local = node_ip_;
+  view.segments = underlay_.segments;
   for (const auto& [ip, uid] : ipam_.allocations()) {
     if (!uid.empty()) view.pod_links.push_back(pod_link_name(uid));
   }
-  TRY(kernel_->apply_all(diff(desired_state(view), actual)));
-  return kernel_->apply_all(missing_pods_route(options_.pod_cidr, actual));
+  return desired_state(view);
+}
+
+Result<void> PodNetwork::apply_wanted(const KernelState& actual) {
+  auto next = std::make_shared<const KernelState>(wanted());
+  applied_.reset();  // until all of it is
+  TRY(kernel_->apply_all(diff(*next, actual)));
+  applied_ = std::move(next);
+  return {};
+}
+
+// The host ends follow as the links they are; the other ends are in the Pods' namespaces.
+Result<void> PodNetwork::follow_mtu() {
+  const std::uint32_t mtu = pod_mtu(options_.backend, underlay_.mtu);
+  if (mtu == mtu_) return {};
+  for (const auto& [uid, netns] : namespaces_) {
+    auto pod = TRY(kernel_->inside(netns.fd()));
+    Link end;
+    end.name = kPodLink;
+    end.mtu = mtu;
+    end.up = true;
+    const auto done = pod->apply(ChangeLink{end});
+    if (!done && !is_not_found(done.error())) return done.error().context("MTU of " + uid);
+  }
+  mtu_ = mtu;
+  return {};
+}
+
+Result<void> PodNetwork::set_remotes(std::vector<RemoteNode> remotes) {
+  const MutexLock lock(mutex_);
+  std::sort(remotes.begin(), remotes.end());
+  if (remotes == remotes_ && applied_) return {};
+  remotes_ = std::move(remotes);
+  if (const auto applied = applied_) {
+    const bool had_link = applied->find_link(kVxlanName) != nullptr;
+    TRY(apply_wanted(*applied));
+    return had_link ? Result<void>() : ensure_own_sysctls(*kernel_);
+  }
+  return ensure_links(TRY(kernel_->dump()));
+}
+
+Result<void> PodNetwork::set_node_ip(const Ip& ip) {
+  const MutexLock lock(mutex_);
+  node_ip_ = ip;
+  return ensure_links(TRY(kernel_->dump()));
+}
+
+std::shared_ptr<const KernelState> PodNetwork::applied() {
+  const MutexLock lock(mutex_);
+  return applied_;
 }
 
 // A veth pair goes as a whole, and with it what the Pod had of the network.
@@ -112,7 +187,7 @@ Result<void> PodNetwork::ensure_sysctls() {
   // Pods go through us to their neighbours: we must not advise them to take the direct way. The
   // kernel sends redirects if either setting says so.
   TRY(sysctls.set("net/ipv4/conf/all/send_redirects", "0"));
-  return set_own(*kernel_, std::string("net/ipv4/conf/") + kBridgeName + "/send_redirects", "0");
+  return ensure_own_sysctls(*kernel_);
 }
 
 Cable PodNetwork::cable_of(const std::string& pod_uid, const Ip& ip, int netns_fd) {
@@ -186,7 +261,6 @@ Result<void> PodNetwork::check(const std::string& pod_uid, int netns_fd) {
   const MutexLock lock(mutex_);
   const auto ip = ipam_.find(pod_uid);
   if (!ip) return Error{Code::NotFound, "the Pod " + pod_uid + " has no address"};
-  mtu_ = find_underlay(TRY(kernel_->dump()), options_.node_ip).mtu;
   return check_cable(*kernel_, cable_of(pod_uid, *ip, netns_fd));
 }
 

@@ -15,8 +15,10 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "cable.h"
+#include "desired_state.h"
 #include "ipam.h"
 #include "kernel.h"
 #include "masquerade.h"
@@ -29,6 +31,7 @@ struct PodNetworkOptions {
   Cidr pod_cidr;         // this node's
   Cidr cluster_cidr;     // all nodes'
   Ip node_ip;
+  OverlayBackend backend = OverlayBackend::Vxlan;
 };
 
 struct PodNetworkResult {
@@ -62,6 +65,15 @@ class PodNetwork {
   // Pod has.
   Result<void> ensure(PodNetworkParts parts = {});
 
+  // The other nodes from now on. Costs the kernel a few operations per node that differs: the
+  // difference is that to what was last applied; after an error the next ensure() looks at
+  // everything.
+  Result<void> set_remotes(std::vector<RemoteNode> remotes);
+  // This node's address from now on; all that depends on it follows.
+  Result<void> set_node_ip(const Ip& ip);
+  // What was last applied: events that agree with it need no look. Null when that is not known.
+  std::shared_ptr<const KernelState> applied();
+
   // Connects the Pod's namespace: eth0 with an address, a default route, loopback. On an error
   // nothing of a new Pod stays.
   Result<PodNetworkResult> add(const std::string& pod_uid, int netns_fd);
@@ -82,6 +94,11 @@ class PodNetwork {
   PodNetwork(PodNetworkOptions options, std::unique_ptr<Kernel> kernel,
              std::unique_ptr<Firewall> firewall, Ipam ipam);
   Result<void> ensure_links(const KernelState& actual) CORACLE_REQUIRES(mutex_);
+  // Brings the kernel from `actual` to what is wanted, and remembers that.
+  Result<void> apply_wanted(const KernelState& actual) CORACLE_REQUIRES(mutex_);
+  KernelState wanted() CORACLE_REQUIRES(mutex_);
+  void see_underlay(const KernelState& actual) CORACLE_REQUIRES(mutex_);
+  Result<void> follow_mtu() CORACLE_REQUIRES(mutex_);
   Result<void> ensure_sysctls() CORACLE_REQUIRES(mutex_);
   Result<void> remove(const std::string& pod_uid) CORACLE_REQUIRES(mutex_);
   Result<void> ensure_cables(const KernelState& actual) CORACLE_REQUIRES(mutex_);
@@ -93,7 +110,11 @@ class PodNetwork {
   const std::unique_ptr<Kernel> kernel_;
   const std::unique_ptr<Firewall> firewall_;
   Ipam ipam_ CORACLE_GUARDED_BY(mutex_);
-  std::uint32_t mtu_ CORACLE_GUARDED_BY(mutex_) = 1500;  // the underlay's, when last looked at
+  Underlay underlay_ CORACLE_GUARDED_BY(mutex_);  // when last looked at
+  std::uint32_t mtu_ CORACLE_GUARDED_BY(mutex_);  // of bridge and Pods
+  Ip node_ip_ CORACLE_GUARDED_BY(mutex_);
+  std::vector<RemoteNode> remotes_ CORACLE_GUARDED_BY(mutex_);
+  std::shared_ptr<const KernelState> applied_ CORACLE_GUARDED_BY(mutex_);
   // Of the Pods that this object has connected: to lay a cable anew that others have removed.
   std::map<std::string, NetNs> namespaces_ CORACLE_GUARDED_BY(mutex_);
 };

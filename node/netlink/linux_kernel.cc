@@ -104,6 +104,9 @@ Result<LinuxKernel::Names> LinuxKernel::dump_links(std::vector<Link>& links) {
   for (auto& message : messages) {
     const auto master = names.name.find(message.master);
     if (master != names.name.end()) message.link.master = master->second;
+    const auto underlay = names.name.find(message.underlay);
+    if (message.link.vxlan && underlay != names.name.end())
+      message.link.vxlan->underlay = underlay->second;
     links.push_back(std::move(message.link));
   }
   return names;
@@ -140,6 +143,8 @@ Result<LinuxKernel::Names> LinuxKernel::dump_all(KernelState& state) {
                     &netlink::RouteMessage::route, state.routes));
   TRY(dump_on_links(socket_, names.name, netlink::neighbor_dump, netlink::decode_neighbor,
                     &netlink::NeighborMessage::neighbor, state.neighbors));
+  TRY(dump_on_links(socket_, names.name, netlink::fdb_dump, netlink::decode_fdb,
+                    &netlink::FdbMessage::entry, state.fdb));
   return names;
 }
 
@@ -150,6 +155,7 @@ Result<KernelState> LinuxKernel::dump() {
   std::sort(state.addresses.begin(), state.addresses.end());
   std::sort(state.routes.begin(), state.routes.end());
   std::sort(state.neighbors.begin(), state.neighbors.end());
+  std::sort(state.fdb.begin(), state.fdb.end());
   return state;
 }
 
@@ -171,11 +177,13 @@ Result<void> LinuxKernel::run(const AddLink& o) {
   if (o.link.name.empty() || o.link.name.size() >= 16)
     return Error{Code::BadRequest, "link name '" + o.link.name + "' is too long or empty"};
   const int master = o.link.master.empty() ? 0 : TRY(index_of(o.link.master));
+  const bool on_device = o.link.vxlan && !o.link.vxlan->underlay.empty();
+  const int underlay = on_device ? TRY(index_of(o.link.vxlan->underlay)) : 0;
   AddLink add = o;
   // A bridge keeps an MTU only if it was changed: one that it was made with is replaced by its
   // ports' least, and by 1500 when the last port leaves (br_mtu_auto_adjust).
   if (o.link.kind == "bridge") add.link.mtu = 0;
-  auto made = socket_.change(netlink::link_create(add, master).get());
+  auto made = socket_.change(netlink::link_create(add, master, underlay).get());
   if (!made && (o.exclusive || !is_already_exists(made.error()))) return made;
   // What is there already is made alike.
   if (!made || add.link.mtu != o.link.mtu) return run(ChangeLink{o.link});
@@ -187,6 +195,8 @@ Result<void> LinuxKernel::run(const AddLink& o) {
 Result<void> LinuxKernel::run(const ChangeLink& o) {
   const int master = o.link.master.empty() ? 0 : TRY(index_of(o.link.master));
   TRY(socket_.change(netlink::link_change(o.link, master).get()));
+  if (o.link.vxlan)
+    TRY(socket_.change(netlink::learning_change(o.link.name, o.link.vxlan->learning).get()));
   if (master == 0) return {};
   return socket_.change(netlink::port_change(o.link.name, o.link.hairpin).get());
 }
@@ -227,6 +237,17 @@ Result<void> LinuxKernel::run(const RemoveNeighbor& o) {
   const auto link = index_of(o.neighbor.link);
   if (!link) return gone_is_fine(link.error(), {});
   return gone_is_fine(socket_.change(netlink::neighbor_change(o.neighbor, *link, false).get()), {});
+}
+
+Result<void> LinuxKernel::run(const AddFdb& o) {
+  const int link = TRY(index_of(o.entry.link));
+  return socket_.change(netlink::fdb_change(o.entry, link, true).get());
+}
+
+Result<void> LinuxKernel::run(const RemoveFdb& o) {
+  const auto link = index_of(o.entry.link);
+  if (!link) return gone_is_fine(link.error(), {});
+  return gone_is_fine(socket_.change(netlink::fdb_change(o.entry, *link, false).get()), {});
 }
 
 }  // namespace coracle

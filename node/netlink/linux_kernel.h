@@ -46,6 +46,8 @@ class LinuxKernel final : public Kernel {
   Result<void> run(const RemoveRoute& o);
   Result<void> run(const AddNeighbor& o);
   Result<void> run(const RemoveNeighbor& o);
+  Result<void> run(const AddFdb& o);
+  Result<void> run(const RemoveFdb& o);
 
   netlink::Socket socket_;
   NetNs netns_;

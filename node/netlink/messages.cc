@@ -7,6 +7,7 @@
 #include <linux/rtnetlink.h>
 #include <linux/veth.h>
 #include <net/if.h>
+#include <netinet/in.h>
 #include <netlink/attr.h>
 #include <netlink/msg.h>
 #include <sys/socket.h>
@@ -28,6 +29,10 @@ class Builder {
     return raw(type, value.c_str(), value.size() + 1);
   }
   Builder& number(int type, std::uint32_t value) { return raw(type, &value, sizeof(value)); }
+  Builder& port(int type, std::uint16_t value) {
+    const std::uint16_t wire = htons(value);
+    return raw(type, &wire, sizeof(wire));
+  }
   Builder& byte(int type, std::uint8_t value) { return raw(type, &value, sizeof(value)); }
   Builder& ip(int type, const Ip& ip) { return raw(type, ip.bytes(), ip.size()); }
   Builder& mac(int type, const Mac& mac) { return raw(type, mac.bytes.data(), mac.bytes.size()); }
@@ -92,11 +97,11 @@ std::uint32_t number_of(const nlattr* attribute) {
   return attribute != nullptr && nla_len(attribute) >= 4 ? nla_get_u32(attribute) : 0;
 }
 
-// The header and the attributes of a message of one of two types; false when it is another or
-// malformed.
+// The header and the attributes of a message of that type or of the one that tells the removal
+// (RTM_DELx follows RTM_NEWx); null when it is another or malformed.
 template <typename Header, std::size_t N>
 const Header* parse(const nlmsghdr* message, int type, std::array<nlattr*, N>& attributes) {
-  if (message->nlmsg_type != type) return nullptr;
+  if (message->nlmsg_type != type && message->nlmsg_type != type + 1) return nullptr;
   if (nlmsg_datalen(message) < static_cast<int>(sizeof(Header))) return nullptr;
   if (nlmsg_parse(const_cast<nlmsghdr*>(message),  // NOLINT(*-const-cast): old API, reads only
                   sizeof(Header), attributes.data(), static_cast<int>(N) - 1, nullptr) != 0)
@@ -129,11 +134,40 @@ void put_peer(Builder& builder, const VethPeer& peer) {
   });
 }
 
-void read_link_info(nlattr* info, Link& link) {
+void put_vxlan(Builder& builder, const Vxlan& vxlan, int underlay) {
+  builder.nest(IFLA_INFO_DATA, [&] {
+    builder.number(IFLA_VXLAN_ID, vxlan.id);
+    builder.port(IFLA_VXLAN_PORT, vxlan.port);
+    if (vxlan.local)
+      builder.ip(vxlan.local->is_v4() ? IFLA_VXLAN_LOCAL : IFLA_VXLAN_LOCAL6, *vxlan.local);
+    if (underlay != 0) builder.number(IFLA_VXLAN_LINK, static_cast<std::uint32_t>(underlay));
+    builder.byte(IFLA_VXLAN_LEARNING, vxlan.learning ? 1 : 0);
+  });
+}
+
+void read_vxlan(nlattr* data, LinkMessage& message) {
+  std::array<nlattr*, IFLA_VXLAN_MAX + 1> attributes{};
+  if (data == nullptr || nla_parse_nested(attributes.data(), IFLA_VXLAN_MAX, data, nullptr) != 0)
+    return;
+  Vxlan vxlan;
+  vxlan.id = number_of(attributes[IFLA_VXLAN_ID]);
+  const nlattr* port = attributes[IFLA_VXLAN_PORT];
+  vxlan.port = port != nullptr && nla_len(port) >= 2 ? ntohs(nla_get_u16(port)) : 0;
+  vxlan.local = ip_of(attributes[IFLA_VXLAN_LOCAL] != nullptr ? attributes[IFLA_VXLAN_LOCAL]
+                                                              : attributes[IFLA_VXLAN_LOCAL6]);
+  const nlattr* learning = attributes[IFLA_VXLAN_LEARNING];
+  vxlan.learning = learning != nullptr && nla_len(learning) >= 1 && nla_get_u8(learning) != 0;
+  message.underlay = static_cast<int>(number_of(attributes[IFLA_VXLAN_LINK]));
+  message.link.vxlan = vxlan;
+}
+
+void read_link_info(nlattr* info, LinkMessage& message) {
+  Link& link = message.link;
   std::array<nlattr*, IFLA_INFO_MAX + 1> attributes{};
   if (info == nullptr || nla_parse_nested(attributes.data(), IFLA_INFO_MAX, info, nullptr) != 0)
     return;
   link.kind = text_of(attributes[IFLA_INFO_KIND]);
+  if (link.kind == "vxlan") read_vxlan(attributes[IFLA_INFO_DATA], message);
   nlattr* port = attributes[IFLA_INFO_SLAVE_DATA];
   if (port == nullptr || text_of(attributes[IFLA_INFO_SLAVE_KIND]) != "bridge") return;
   std::array<nlattr*, IFLA_BRPORT_MAX + 1> modes{};
@@ -158,7 +192,11 @@ Message neighbor_dump() {
   return dump_request<ndmsg>(RTM_GETNEIGH, AF_UNSPEC);
 }
 
-Message link_create(const AddLink& add, int master) {
+Message fdb_dump() {
+  return dump_request<ndmsg>(RTM_GETNEIGH, AF_BRIDGE);
+}
+
+Message link_create(const AddLink& add, int master, int underlay) {
   ifinfomsg header{};
   header.ifi_flags = add.link.up ? IFF_UP : 0;
   header.ifi_change = IFF_UP;
@@ -168,6 +206,7 @@ Message link_create(const AddLink& add, int master) {
   builder.nest(IFLA_LINKINFO, [&] {
     builder.text(IFLA_INFO_KIND, add.link.kind);
     if (add.peer) put_peer(builder, *add.peer);
+    if (add.link.vxlan) put_vxlan(builder, *add.link.vxlan, underlay);
   });
   return builder.take();
 }
@@ -186,6 +225,16 @@ Message link_change(const Link& link, int master) {
   Builder builder(RTM_NEWLINK, 0, header);
   builder.text(IFLA_IFNAME, link.name);
   put_link(builder, link, master);
+  return builder.take();
+}
+
+Message learning_change(const std::string& name, bool learning) {
+  Builder builder(RTM_NEWLINK, 0, ifinfomsg{});
+  builder.text(IFLA_IFNAME, name);
+  builder.nest(IFLA_LINKINFO, [&] {
+    builder.text(IFLA_INFO_KIND, "vxlan");
+    builder.nest(IFLA_INFO_DATA, [&] { builder.byte(IFLA_VXLAN_LEARNING, learning ? 1 : 0); });
+  });
   return builder.take();
 }
 
@@ -222,6 +271,7 @@ Message route_change(const Route& route, int link, bool add) {
   header.rtm_protocol = route.protocol;
   header.rtm_scope = route.gateway ? RT_SCOPE_UNIVERSE : RT_SCOPE_LINK;
   header.rtm_type = RTN_UNICAST;
+  header.rtm_flags = route.onlink ? RTNH_F_ONLINK : 0;
   Builder builder(add ? RTM_NEWROUTE : RTM_DELROUTE, add ? NLM_F_CREATE | NLM_F_REPLACE : 0,
                   header);
   if (route.destination.prefix > 0) builder.ip(RTA_DST, route.destination.ip);
@@ -242,6 +292,18 @@ Message neighbor_change(const Neighbor& neighbor, int link, bool add) {
   return builder.take();
 }
 
+Message fdb_change(const FdbEntry& entry, int link, bool add) {
+  ndmsg header{};
+  header.ndm_family = AF_BRIDGE;
+  header.ndm_ifindex = link;
+  header.ndm_state = NUD_PERMANENT;
+  header.ndm_flags = NTF_SELF;
+  Builder builder(add ? RTM_NEWNEIGH : RTM_DELNEIGH, add ? NLM_F_CREATE | NLM_F_REPLACE : 0,
+                  header);
+  builder.mac(NDA_LLADDR, entry.mac).ip(NDA_DST, entry.remote);
+  return builder.take();
+}
+
 std::optional<LinkMessage> decode_link(const nlmsghdr* header) {
   std::array<nlattr*, IFLA_MAX + 1> attributes{};
   const auto* info = parse<ifinfomsg>(header, RTM_NEWLINK, attributes);
@@ -253,7 +315,7 @@ std::optional<LinkMessage> decode_link(const nlmsghdr* header) {
   message.link.mtu = number_of(attributes[IFLA_MTU]);
   message.link.mac = mac_of_attribute(attributes[IFLA_ADDRESS]);
   message.link.up = (info->ifi_flags & IFF_UP) != 0;
-  read_link_info(attributes[IFLA_LINKINFO], message.link);
+  read_link_info(attributes[IFLA_LINKINFO], message);
   return message;
 }
 
@@ -287,6 +349,7 @@ std::optional<RouteMessage> decode_route(const nlmsghdr* header) {
   message.route.destination = {ip_of(attributes[RTA_DST]).value_or(any), info->rtm_dst_len};
   message.route.gateway = ip_of(attributes[RTA_GATEWAY]);
   message.route.protocol = info->rtm_protocol;
+  message.route.onlink = (info->rtm_flags & RTNH_F_ONLINK) != 0;
   message.link = static_cast<int>(number_of(attributes[RTA_OIF]));
   return message;
 }
@@ -300,6 +363,17 @@ std::optional<NeighborMessage> decode_neighbor(const nlmsghdr* header) {
   const auto mac = mac_of_attribute(attributes[NDA_LLADDR]);
   if (!ip || !mac) return std::nullopt;
   return NeighborMessage{{"", *ip, *mac}, info->ndm_ifindex};
+}
+
+std::optional<FdbMessage> decode_fdb(const nlmsghdr* header) {
+  std::array<nlattr*, NDA_MAX + 1> attributes{};
+  const auto* info = parse<ndmsg>(header, RTM_NEWNEIGH, attributes);
+  if (info == nullptr || info->ndm_family != AF_BRIDGE) return std::nullopt;
+  // What a bridge's table knows has no remote address.
+  const auto remote = ip_of(attributes[NDA_DST]);
+  const auto mac = mac_of_attribute(attributes[NDA_LLADDR]);
+  if (!remote || !mac) return std::nullopt;
+  return FdbMessage{{"", *mac, *remote}, info->ndm_ifindex};
 }
 
 }  // namespace coracle::netlink

@@ -14,6 +14,8 @@ NodeView view() {
   v.underlay = "eth0";
   v.pod_links = {pod_link_name("a")};
   v.remotes = {{*Cidr::parse("10.42.1.0/24"), *Ip::parse("192.0.2.7")}};
+  v.backend = OverlayBackend::HostGateway;
+  v.segments = {*Cidr::parse("192.0.2.6/24")};
   return v;
 }
 
@@ -53,6 +55,89 @@ TEST(Desired, UnderlayIsTheNodeAddressesDeviceElseTheDefaultRoutes) {
   EXPECT_EQ(find_underlay(state, *Ip::parse("10.9.0.1")).mtu, 1380U);
   EXPECT_EQ(find_underlay(state, *Ip::parse("10.9.0.99")).link, "eth0");
   EXPECT_EQ(find_underlay({}, Ip()).mtu, 1500U);
+}
+
+NodeView overlay_view() {
+  NodeView v = view();
+  v.pod_links = {};
+  v.backend = OverlayBackend::Vxlan;
+  v.local = *Ip::parse("192.0.2.6");
+  return v;
+}
+
+TEST(Desired, EachRemoteNodeIsOneRouteOneNeighbourAndOneFdbEntry) {
+  const KernelState state = desired_state(overlay_view());
+  const Link* link = state.find_link("cora.vx");
+  ASSERT_NE(link, nullptr);
+  EXPECT_EQ(link->mtu, 1350U);
+  EXPECT_EQ(state.find_link("cora0")->mtu, 1350U);
+  EXPECT_EQ(link->vxlan, (Vxlan{67, 8472, *Ip::parse("192.0.2.6"), "eth0", false}));
+  const Ip vtep = *Ip::parse("10.42.1.0");
+  const Mac mac = *Mac::parse("0a:58:0a:2a:01:00");
+  EXPECT_EQ(
+      state.routes,
+      (std::vector<Route>{{*Cidr::parse("10.42.1.0/24"), "cora.vx", vtep, kRouteProtocol, true}}));
+  EXPECT_EQ(state.neighbors, (std::vector<Neighbor>{{"cora.vx", vtep, mac}}));
+  EXPECT_EQ(state.fdb, (std::vector<FdbEntry>{{"cora.vx", mac, *Ip::parse("192.0.2.7")}}));
+  EXPECT_EQ(state.addresses.back(), (Address{"cora.vx", *Cidr::parse("10.42.0.0/32")}));
+}
+
+TEST(Desired, BackendsDecidePerPeer) {
+  struct Case {
+    OverlayBackend backend;
+    const char* peer;
+    const char* link;  // of the route; "": none
+  };
+  for (const Case& c : {Case{OverlayBackend::Vxlan, "192.0.2.7", "cora.vx"},
+                        Case{OverlayBackend::HostGateway, "192.0.2.7", "eth0"},
+                        Case{OverlayBackend::HostGateway, "198.51.100.7", ""},
+                        Case{OverlayBackend::Auto, "192.0.2.7", "eth0"},
+                        Case{OverlayBackend::Auto, "198.51.100.7", "cora.vx"}}) {
+    SCOPED_TRACE(c.peer);
+    NodeView v = overlay_view();
+    v.backend = c.backend;
+    v.remotes = {{*Cidr::parse("10.42.1.0/24"), *Ip::parse(c.peer)}};
+    const KernelState state = desired_state(v);
+    EXPECT_EQ(state.routes.empty() ? "" : state.routes[0].link, c.link);
+    EXPECT_EQ(state.fdb.empty(), std::string(c.link) != "cora.vx");
+    EXPECT_EQ(state.find_link("cora0")->mtu,
+              c.backend == OverlayBackend::HostGateway ? 1400U : 1350U);
+  }
+}
+
+TEST(Desired, WithoutPeersOrUnderlayThereIsNoOverlay) {
+  NodeView v = overlay_view();
+  v.underlay = "";
+  EXPECT_EQ(desired_state(v).find_link("cora.vx"), nullptr);
+  EXPECT_TRUE(desired_state(v).routes.empty());
+  v = overlay_view();
+  v.remotes = {};
+  EXPECT_EQ(desired_state(v).find_link("cora.vx"), nullptr);
+}
+
+TEST(Diff, AVxlanLinkThatDiffersInMoreThanLearningIsMadeAnewWithAllThatIsOnIt) {
+  NodeView v = overlay_view();
+  const KernelState before = desired_state(v);
+  v.local = *Ip::parse("192.0.2.60");
+  EXPECT_EQ(texts(diff(desired_state(v), before)),
+            (std::vector<std::string>{"removing link cora.vx", "adding link cora.vx",
+                                      "adding address 10.42.0.0/32 on cora.vx",
+                                      "adding neighbour 10.42.1.0 at 0a:58:0a:2a:01:00 on cora.vx",
+                                      "adding FDB entry 0a:58:0a:2a:01:00 at 192.0.2.7 on cora.vx",
+                                      "adding route 10.42.1.0/24 via 10.42.1.0 on cora.vx"}));
+  KernelState learns = before;
+  for (Link& link : learns.links) {
+    if (link.vxlan) link.vxlan->learning = true;
+  }
+  EXPECT_EQ(texts(diff(before, learns)), std::vector<std::string>{"changing link cora.vx"});
+}
+
+TEST(Diff, APeerThatMovedIsOneFdbEntryReplaced) {
+  NodeView v = overlay_view();
+  const KernelState before = desired_state(v);
+  v.remotes[0].ip = *Ip::parse("192.0.2.8");
+  EXPECT_EQ(texts(diff(desired_state(v), before)),
+            std::vector<std::string>{"adding FDB entry 0a:58:0a:2a:01:00 at 192.0.2.8 on cora.vx"});
 }
 
 TEST(Diff, FromNothingBuildsTheBridgeFirstAndLeavesMissingPodsOut) {

@@ -65,7 +65,7 @@ TEST_F(PodNetworkTest, AddIsIdempotentAndSurvivesARestart) {
   ASSERT_TRUE(first) << first.error().message;
   EXPECT_EQ(first->ip.to_string(), "10.42.0.2");
   EXPECT_EQ(first->gateway.to_string(), "10.42.0.1");
-  EXPECT_EQ(first->mtu, 1400U);
+  EXPECT_EQ(first->mtu, 1350U);
   const auto before = world_->namespaces[kPod].state;
   EXPECT_EQ(*network->add("a", kPod), *first);
   const auto restarted = start();
@@ -138,11 +138,79 @@ TEST_F(PodNetworkTest, EnsurePutsTheRouteToThePodsBack) {
   EXPECT_EQ(node(), before);
 }
 
+std::vector<RemoteNode> nodes(std::uint64_t count) {
+  std::vector<RemoteNode> out;
+  for (std::uint64_t i = 1; i <= count; ++i)
+    out.push_back(
+        {Cidr::parse("10.42.0.0/16")->subnet(24, i), Ip::parse("192.0.2.0")->plus(i + 6)});
+  return out;
+}
+
+TEST_F(PodNetworkTest, TheHundredAndFirstNodeCostsThreeOperationsAndNoDump) {
+  const auto network = start();
+  ASSERT_TRUE(network->add("a", kPod));
+  ASSERT_TRUE(network->set_remotes(nodes(100)));
+  EXPECT_EQ(node().routes.size(), 102U);  // and those of the two addresses
+  world_->log.clear();
+  world_->dumps = 0;
+  ASSERT_TRUE(network->set_remotes(nodes(101)));
+  EXPECT_EQ(world_->log.size(), 3U);
+  EXPECT_EQ(world_->dumps, 0);
+  EXPECT_EQ(node().fdb.size(), 101U);
+  world_->log.clear();
+  ASSERT_TRUE(network->set_remotes(nodes(101)));
+  EXPECT_TRUE(world_->log.empty());
+  ASSERT_TRUE(network->set_remotes(nodes(100)));
+  EXPECT_EQ(world_->log.size(), 3U);
+  EXPECT_EQ(node().fdb.size(), 100U);
+  EXPECT_TRUE(network->check("a", kPod));
+}
+
+TEST_F(PodNetworkTest, AfterAFailureEverythingIsLookedAt) {
+  const auto network = start();
+  world_->fail_on = "adding FDB entry 0a:58:0a:2a:05:00";
+  EXPECT_FALSE(network->set_remotes(nodes(9)));
+  EXPECT_EQ(network->applied(), nullptr);
+  ASSERT_TRUE(network->set_remotes(nodes(9)));
+  EXPECT_EQ(node().fdb.size(), 9U);
+  EXPECT_NE(network->applied(), nullptr);
+}
+
+TEST_F(PodNetworkTest, AnotherMtuAndAnotherAddressAreFollowed) {
+  const auto network = start();
+  const auto first = network->add("a", kPod);
+  ASSERT_TRUE(network->set_remotes(nodes(1)));
+  node().links.front().mtu = 1200;
+  node().addresses.front().address = *Cidr::parse("192.0.2.60/24");
+  ASSERT_TRUE(network->set_node_ip(*Ip::parse("192.0.2.60")));
+  for (const char* link : {"cora0", "cora.vx"}) EXPECT_EQ(node().find_link(link)->mtu, 1150U);
+  EXPECT_EQ(node().find_link("cora.vx")->vxlan->local, *Ip::parse("192.0.2.60"));
+  EXPECT_EQ(network->add("a", kPod)->ip, first->ip);
+}
+
+TEST_F(PodNetworkTest, TheOverlayComesBackWithItsUnderlay) {
+  const auto network = start();
+  ASSERT_TRUE(network->set_remotes(nodes(2)));
+  const auto before = node();
+  test::FakeKernel kernel(world_, 0);
+  ASSERT_TRUE(kernel.apply(RemoveLink{"cora.vx"}));  // the kernel does so along with its device
+  ASSERT_TRUE(kernel.apply(RemoveLink{"eth0"}));
+  ASSERT_TRUE(network->ensure());
+  EXPECT_EQ(node().find_link("cora.vx"), nullptr);
+  EXPECT_EQ(node().find_link("cora0")->mtu, 1350U);
+  node().links.insert(node().links.begin(), before.links.front());
+  node().addresses.insert(node().addresses.begin(), before.addresses.front());
+  ASSERT_TRUE(network->ensure());
+  EXPECT_EQ(node().fdb, before.fdb);
+  EXPECT_EQ(node().neighbors, before.neighbors);
+}
+
 TEST_F(PodNetworkTest, CleanupPutsEverythingBack) {
   const auto before = world_->namespaces[0];
   {
     const auto network = start();
     ASSERT_TRUE(network->add("a", kPod));
+    ASSERT_TRUE(network->set_remotes(nodes(3)));
     EXPECT_EQ(world_->namespaces[0].sysctls.at("net/ipv4/ip_forward"), "1");
   }
   test::FakeKernel kernel(world_, 0);

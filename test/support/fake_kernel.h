@@ -22,6 +22,7 @@ struct FakeWorld {
   std::map<int, FakeNamespace> namespaces;
   std::map<std::string, std::pair<int, std::string>> peers;  // of the links of namespace 0
   std::vector<std::string> log;
+  int dumps = 0;
   std::string fail_on;  // an operation whose text contains this fails, once
 };
 
@@ -30,6 +31,7 @@ class FakeKernel final : public Kernel {
   FakeKernel(std::shared_ptr<FakeWorld> world, int ns) : world_(std::move(world)), ns_(ns) {}
 
   Result<KernelState> dump() override {
+    ++world_->dumps;
     KernelState s = here().state;
     std::sort(s.links.begin(), s.links.end());
     return s;
@@ -74,6 +76,7 @@ class FakeKernel final : public Kernel {
     erase_if_link(s.links, [&](const Link& l) { return l.name == name; });
     erase_if_link(s.addresses, [&](const Address& a) { return a.link == name; });
     erase_if_link(s.routes, [&](const Route& r) { return r.link == name; });
+    erase_if_link(s.fdb, [&](const FdbEntry& e) { return e.link == name; });
     erase_if_link(s.neighbors, [&](const Neighbor& n) { return n.link == name; });
     for (Link& l : s.links) {
       if (l.master == name) l.master = "";
@@ -108,6 +111,7 @@ class FakeKernel final : public Kernel {
     link->up = o.link.up;
     if (o.link.mtu != 0) link->mtu = o.link.mtu;
     if (o.link.mac) link->mac = o.link.mac;
+    if (o.link.vxlan && link->vxlan) link->vxlan->learning = o.link.vxlan->learning;
     if (!o.link.master.empty()) {
       link->master = o.link.master;
       link->hairpin = o.link.hairpin;
@@ -146,8 +150,19 @@ class FakeKernel final : public Kernel {
     TRY(drop(here().state.addresses, o.address));
     return drop(here().state.routes, prefix_route(o.address));
   }
-  Result<void> run(const AddRoute& o) { return add(here().state.routes, o.route); }
+  Result<void> run(const AddRoute& o) {
+    erase_if_link(here().state.routes,
+                  [&](const Route& r) { return r.destination == o.route.destination; });
+    return add(here().state.routes, o.route);
+  }
   Result<void> run(const RemoveRoute& o) { return drop(here().state.routes, o.route); }
+  Result<void> run(const AddFdb& o) {
+    erase_if_link(here().state.fdb, [&](const FdbEntry& e) {
+      return e.link == o.entry.link && e.mac == o.entry.mac;
+    });
+    return add(here().state.fdb, o.entry);
+  }
+  Result<void> run(const RemoveFdb& o) { return drop(here().state.fdb, o.entry); }
   Result<void> run(const AddNeighbor& o) { return add(here().state.neighbors, o.neighbor); }
   Result<void> run(const RemoveNeighbor& o) { return drop(here().state.neighbors, o.neighbor); }
 

@@ -42,7 +42,12 @@ class LinuxKernelTest : public testing::Test {
     return state ? *state : KernelState{};
   }
 
-  NodeView view_{*Cidr::parse("10.42.0.0/24"), 1400, "", {pod_link_name("a")}, {}};
+  NodeView view_{.pod_cidr = *Cidr::parse("10.42.0.0/24"),
+                 .mtu = 1400,
+                 .underlay = "",
+                 .pod_links = {pod_link_name("a")},
+                 .remotes = {},
+                 .backend = OverlayBackend::HostGateway};
   std::string dir_ = "/run/coracle-test-" + std::to_string(getpid());
   std::unique_ptr<NetNs> node_, pod_;
   std::unique_ptr<Kernel> kernel_, pod_kernel_;
@@ -107,6 +112,54 @@ TEST_F(LinuxKernelTest, AddressesRoutesAndNeighborsComeBackAsGiven) {
                             RemoveLink{"cora0"}, RemoveLink{"cora0"}});
     ASSERT_TRUE(done) << done.error().message;
   }
+}
+
+TEST_F(LinuxKernelTest, VxlanComesBackAsGivenAndChangesInPlaceWhereItCan) {
+  const Link under{.name = "up0", .kind = "veth", .master = "", .mac = {}, .mtu = 1400, .up = true};
+  ASSERT_TRUE(kernel_->apply(AddLink{under, VethPeer{"up1", pod_->fd(), {}, 1400}}));
+  ASSERT_TRUE(kernel_->apply(AddAddress{{"up0", *Cidr::parse("192.0.2.6/24")}}));
+  const KernelState before = dump();
+  view_.backend = OverlayBackend::Auto;
+  view_.underlay = "up0";
+  view_.local = *Ip::parse("192.0.2.6");
+  view_.segments = {*Cidr::parse("192.0.2.6/24")};
+  view_.remotes = {{*Cidr::parse("10.42.1.0/24"), *Ip::parse("192.0.2.7")},
+                   {*Cidr::parse("10.42.2.0/24"), *Ip::parse("198.51.100.7")}};
+  const auto converge = [&](const KernelState& wanted) {
+    const auto operations = diff(wanted, dump());
+    const auto done = kernel_->apply_all(operations);
+    EXPECT_TRUE(done) << done.error().message;
+    const auto left = diff(wanted, dump());
+    EXPECT_TRUE(left.empty()) << to_string(left.at(0));
+    std::vector<std::string> texts;
+    for (const Operation& o : operations) texts.push_back(to_string(o));
+    return texts;
+  };
+  (void)converge(desired_state(view_));
+  EXPECT_EQ(dump().fdb.size(), 1U);
+  // Others meddle: an entry, learning, and a smaller MTU. All of it is put right in place.
+  Link spoiled = *desired_state(view_).find_link("cora.vx");
+  spoiled.vxlan->learning = true;
+  spoiled.mtu = 1300;
+  spoiled.mac.reset();  // else the neighbours would go, too
+  const auto changed = kernel_->apply(ChangeLink{spoiled});
+  ASSERT_TRUE(changed) << changed.error().message;
+  ASSERT_TRUE(kernel_->apply(
+      AddFdb{{"cora.vx", *Mac::parse("02:00:00:00:00:01"), *Ip::parse("192.0.2.99")}}));
+  EXPECT_EQ(
+      converge(desired_state(view_)),
+      (std::vector<std::string>{"removing FDB entry 02:00:00:00:00:01 at 192.0.2.99 on cora.vx",
+                                "changing link cora.vx"}));
+  // A peer moves: one entry. We move: the link is made anew.
+  view_.remotes[1].ip = *Ip::parse("198.51.100.8");
+  EXPECT_EQ(
+      converge(desired_state(view_)),
+      std::vector<std::string>{"adding FDB entry 0a:58:0a:2a:02:00 at 198.51.100.8 on cora.vx"});
+  view_.local = *Ip::parse("192.0.2.60");
+  EXPECT_EQ(converge(desired_state(view_)).at(0), "removing link cora.vx");
+  const auto done = kernel_->apply_all(diff({}, dump()));
+  ASSERT_TRUE(done) << done.error().message;
+  EXPECT_EQ(dump(), before);
 }
 
 TEST_F(LinuxKernelTest, ErrorsCarryTheKernelsWords) {
