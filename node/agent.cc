@@ -21,6 +21,7 @@
 #include "pod_network_watch.h"
 #include "pods/pod_manager.h"
 #include "proxy/proxier.h"
+#include "remote_nodes.h"
 #include "runtime/runtime.h"
 #include "sync_loop.h"
 #include "sysctl.h"
@@ -51,6 +52,7 @@ Result<void> check(const AgentOptions& options) {
   if (options.runtime != "process")
     return Error{Code::BadRequest,
                  "the runtime \"" + options.runtime + "\" is not built; these work: process"};
+  TRY(parse_backend(options.backend));
   if (options.node_name.empty()) return Error{Code::BadRequest, "the node has no name"};
   return {};
 }
@@ -68,6 +70,7 @@ class NodeAgent final : public Agent {
         registration_(client, clock,
                       read_node_facts(options_.node_name, options_.node_ip, options_.version),
                       [this] { setup_.mark_dirty(); }),
+        peers_(client, [this] { setup_.mark_dirty(); }),
         setup_(
             "node setup", clock, kSetupLoop, [this](bool full) { return bring_up(full); },
             [this] { return look_at_network(); }, [this] { return watch_ ? watch_->fd() : -1; }) {}
@@ -78,6 +81,7 @@ class NodeAgent final : public Agent {
   void start() {
     setup_.mark_dirty();
     registration_.start();
+    peers_.start();
     proxier_->start();
     setup_.start();
   }
@@ -90,6 +94,7 @@ class NodeAgent final : public Agent {
     setup_.stop();
     if (pods_) pods_->stop();
     proxier_->stop();
+    peers_.stop();
     registration_.stop();
   }
 
@@ -144,22 +149,34 @@ class NodeAgent final : public Agent {
       const auto parts = full ? PodNetworkParts{} : touched;
       TRY(network_->ensure(parts));
       watch_->ensured(parts);
-      return {};
+      return follow_peers();
     }
     const IptablesTool tool = TRY(IptablesTool::detect());
     watch_ = TRY(PodNetworkWatch::open(tool.variant()));
     network_ = TRY(PodNetwork::create({.data_dir = options_.data_dir,
                                        .pod_cidr = cidr,
                                        .cluster_cidr = options_.pod_cidr,
-                                       .node_ip = options_.node_ip},
+                                       .node_ip = options_.node_ip,
+                                       .backend = *parse_backend(options_.backend)},
                                       TRY(LinuxKernel::open()), make_firewall(tool)));
     watch_->ensured({});
     pod_cidr_ = cidr;
+    TRY(follow_peers());
     const auto remembered = read_small_file(cidr_file(options_.data_dir));
     if (remembered && *remembered == cidr.to_string()) return {};
     std::error_code failed;
     std::filesystem::create_directories(options_.data_dir + "/network", failed);
     return write_file_durably(cidr_file(options_.data_dir), cidr.to_string());
+  }
+
+  // Until the API has told, those of an earlier run count.
+  Result<void> follow_peers() {
+    watch_->expect(nullptr);  // whatever fails below is looked at
+    const auto remotes =
+        peers_.remotes({options_.node_name, pod_cidr_, options_.pod_cidr, options_.node_ip});
+    if (remotes) TRY(network_->set_remotes(*remotes));
+    watch_->expect(network_->applied());
+    return {};
   }
 
   Result<void> ensure_pods() {
@@ -181,6 +198,7 @@ class NodeAgent final : public Agent {
   const std::unique_ptr<proxy::Proxier> proxier_;
   EventRecorder events_;
   NodeRegistration registration_;
+  RemoteNodes peers_;
   // Of the setup loop.
   std::unique_ptr<PodNetworkWatch> watch_;
   std::unique_ptr<PodNetwork> network_;

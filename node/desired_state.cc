@@ -128,6 +128,8 @@ KernelState desired_state(const NodeView& view) {
   if (view.backend != OverlayBackend::HostGateway) add_vxlan_link(view, state);
   for (const RemoteNode& remote : view.remotes) add_remote(view, remote, state);
   std::sort(state.routes.begin(), state.routes.end());
+  std::sort(state.neighbors.begin(), state.neighbors.end());
+  std::sort(state.fdb.begin(), state.fdb.end());
   return state;
 }
 

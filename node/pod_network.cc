@@ -7,6 +7,7 @@
 #include "diff.h"
 #include "netlink/linux_kernel.h"
 #include "netns.h"
+#include "remote_nodes.h"
 #include "sysctl.h"
 
 namespace coracle {
@@ -16,6 +17,16 @@ constexpr const char* kPodLink = "eth0";
 
 std::string sysctl_file(const std::string& data_dir) {
   return data_dir + "/network/sysctls.json";
+}
+
+std::string remotes_file(const std::string& data_dir) {
+  return data_dir + "/network/remotes";
+}
+
+Result<void> remember_remotes(const std::string& data_dir, const std::vector<RemoteNode>& remotes) {
+  std::error_code failed;
+  std::filesystem::create_directories(data_dir + "/network", failed);
+  return write_file_durably(remotes_file(data_dir), remotes_text(remotes));
 }
 
 // The kernel makes the route to the Pods along with the bridge's address, but not again when
@@ -58,7 +69,10 @@ PodNetwork::PodNetwork(PodNetworkOptions options, std::unique_ptr<Kernel> kernel
       firewall_(std::move(firewall)),
       ipam_(std::move(ipam)),
       mtu_(pod_mtu(options_.backend, underlay_.mtu)),
-      node_ip_(options_.node_ip) {}
+      node_ip_(options_.node_ip) {
+  if (const auto text = read_small_file(remotes_file(options_.data_dir)))
+    remotes_ = parse_remotes(*text);
+}
 
 Result<std::unique_ptr<PodNetwork>> PodNetwork::create(const PodNetworkOptions& options) {
   return create(options, TRY(LinuxKernel::open()), TRY(open_firewall()));
@@ -121,10 +135,13 @@ KernelState PodNetwork::wanted() {
 }
 
 Result<void> PodNetwork::apply_wanted(const KernelState& actual) {
-  auto next = std::make_shared<const KernelState>(wanted());
+  KernelState next = wanted();
   applied_.reset();  // until all of it is
-  TRY(kernel_->apply_all(diff(*next, actual)));
-  applied_ = std::move(next);
+  TRY(kernel_->apply_all(diff(next, actual)));
+  // Not ours, but there: routes may lead over it.
+  if (!underlay_.link.empty())
+    next.links.push_back({.name = underlay_.link, .kind = "", .master = ""});
+  applied_ = std::make_shared<const KernelState>(std::move(next));
   return {};
 }
 
@@ -149,7 +166,14 @@ Result<void> PodNetwork::set_remotes(std::vector<RemoteNode> remotes) {
   const MutexLock lock(mutex_);
   std::sort(remotes.begin(), remotes.end());
   if (remotes == remotes_ && applied_) return {};
+  const bool changed = remotes != remotes_;
   remotes_ = std::move(remotes);
+  TRY(apply_remotes());
+  if (changed) TRY(remember_remotes(options_.data_dir, remotes_));
+  return {};
+}
+
+Result<void> PodNetwork::apply_remotes() {
   if (const auto applied = applied_) {
     const bool had_link = applied->find_link(kVxlanName) != nullptr;
     TRY(apply_wanted(*applied));

@@ -96,6 +96,7 @@ class PodNetwork {
   Result<void> ensure_links(const KernelState& actual) CORACLE_REQUIRES(mutex_);
   // Brings the kernel from `actual` to what is wanted, and remembers that.
   Result<void> apply_wanted(const KernelState& actual) CORACLE_REQUIRES(mutex_);
+  Result<void> apply_remotes() CORACLE_REQUIRES(mutex_);
   KernelState wanted() CORACLE_REQUIRES(mutex_);
   void see_underlay(const KernelState& actual) CORACLE_REQUIRES(mutex_);
   Result<void> follow_mtu() CORACLE_REQUIRES(mutex_);

@@ -40,7 +40,7 @@ Result<std::unique_ptr<PodNetworkWatch>> PodNetworkWatch::open(IptablesVariant v
 }
 
 bool PodNetworkWatch::look() {
-  const RouteWatch::Seen seen = routes_.read();
+  const RouteWatch::Seen seen = routes_.read(applied_.get());
   seen_.links |= seen.network;
   seen_.sysctls |= seen.forwarding;
   const auto damage = rules_->look();

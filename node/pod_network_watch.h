@@ -4,6 +4,7 @@
 #include <coracle/result.h>
 
 #include <memory>
+#include <utility>
 
 #include "netlink/route_watch.h"
 #include "pod_network.h"
@@ -26,6 +27,8 @@ class PodNetworkWatch {
   // What may have been changed since the last call, so is to be ensured. Our own changes are seen
   // too: ensuring once more then finds nothing to do.
   PodNetworkParts take();
+  // What the Pod network has applied: events that agree with it are not reported. Null: all are.
+  void expect(std::shared_ptr<const KernelState> applied) { applied_ = std::move(applied); }
   // After what was taken has been ensured.
   void ensured(PodNetworkParts parts);
 
@@ -35,6 +38,7 @@ class PodNetworkWatch {
   RouteWatch routes_;
   const std::unique_ptr<proxy::RuleWatch> rules_;
   const int either_;  // an epoll descriptor of both
+  std::shared_ptr<const KernelState> applied_;
   PodNetworkParts seen_{false, false, false};
 };
 

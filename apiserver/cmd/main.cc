@@ -31,7 +31,8 @@ void add_server_options(CLI::App& app, ServerFlags& flags) {
       ->capture_default_str();
   app.add_option("--proxy-mode", flags.proxy_mode, "how Service rules are made: iptables")
       ->capture_default_str();
-  app.add_option("--backend", flags.backend, "how nodes reach each other's Pods: vxlan")
+  app.add_option("--backend", flags.backend,
+                 "how nodes reach each other's Pods: vxlan, host-gw or auto")
       ->capture_default_str();
   app.add_option("--runtime", flags.runtime, "what runs containers: process")
       ->capture_default_str();

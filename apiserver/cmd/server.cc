@@ -66,9 +66,9 @@ Result<Settings> parse_flags(const ServerFlags& flags) {
     return bad_flag("--proxy-mode " + flags.proxy_mode + " is not built; these work: iptables");
   if (flags.runtime != "process")
     return bad_flag("--runtime " + flags.runtime + " is not built; these work: process");
-  if (flags.backend != "vxlan")
+  if (flags.backend != "vxlan" && flags.backend != "host-gw" && flags.backend != "auto")
     return bad_flag("--backend " + flags.backend +
-                    " is not built; these work: vxlan (one node needs no overlay)");
+                    " is not built; these work: vxlan, host-gw, auto");
   out.pod_cidr = *pods;
   out.service_cidr = *services;
   out.cluster_dns = *dns;
@@ -183,6 +183,7 @@ Result<void> serve(const ServerFlags& flags, const Settings& settings, const sig
                                .cluster_dns = settings.cluster_dns,
                                .proxy_mode = flags.proxy_mode,
                                .runtime = flags.runtime,
+                               .backend = flags.backend,
                                .version = "v" CORACLE_VERSION}));
   }
   server->set_ready(true);

@@ -22,13 +22,15 @@ struct AgentOptions {
   Ip cluster_dns;
   std::string proxy_mode;  // "iptables"
   std::string runtime;     // "process"
-  std::string version;     // shown as the node's kubeletVersion
+  // How nodes reach each other's Pods: "vxlan", "host-gw" or, by peer, "auto".
+  std::string backend = "vxlan";
+  std::string version;  // shown as the node's kubeletVersion
 };
 
 class Agent {
  public:
-  // Starts registering at once. BadRequest for a proxy mode or runtime that is not built, naming
-  // those that are.
+  // Starts registering at once. BadRequest for a proxy mode, runtime or backend that is not
+  // built, naming those that are.
   static Result<std::unique_ptr<Agent>> create(Client& client, const Clock& clock,
                                                AgentOptions options);
   virtual ~Agent() = default;

@@ -33,6 +33,13 @@ TEST(Agent, RefusesWhatIsNotBuiltAndNamesWhatWorks) {
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().code, Code::BadRequest);
   EXPECT_EQ(refused.error().message, "the runtime \"oci\" is not built; these work: process");
+  wrong = options();
+  wrong.backend = "ipip";
+  refused = Agent::create(*client, clock, wrong);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, Code::BadRequest);
+  EXPECT_EQ(refused.error().message,
+            "there is no backend \"ipip\"; these work: vxlan, host-gw, auto");
   // Nothing was registered for an agent that does not run.
   EXPECT_TRUE(client->list(resources::kNodes, {})->items.empty());
 }

@@ -1,10 +1,6 @@
 // The Pod network on the real kernel: a node's, two Pods' and an outside namespace, with real
 // packets.
-#include <arpa/inet.h>
 #include <gtest/gtest.h>
-#include <netinet/in.h>
-#include <poll.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -13,64 +9,12 @@
 #include "node/netlink/linux_kernel.h"
 #include "node/netns.h"
 #include "node/pod_network.h"
+#include "support/packets.h"
 
 namespace coracle {
 namespace {
 
-constexpr std::uint16_t kPort = 8080;
-constexpr int kPatience = 20'000;  // milliseconds, for what must come
-
-sockaddr_in socket_address(const std::string& ip, std::uint16_t port) {
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(port);
-  inet_pton(AF_INET, ip.c_str(), &address.sin_addr);
-  return address;
-}
-
-// Connects from one namespace to a listener in another; who the listener sees, "" if it sees
-// nobody.
-std::string peer_seen(int from, int at, const std::string& ip) {
-  int listener = -1;
-  int client = -1;
-  EXPECT_TRUE(run_in_netns(at, [&]() -> Result<void> {
-    listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    const int on = 1;
-    setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-    const sockaddr_in any = socket_address("0.0.0.0", kPort);
-    if (bind(listener, reinterpret_cast<const sockaddr*>(&any), sizeof(any)) != 0 ||
-        listen(listener, 4) != 0)
-      return Error::from_errno(errno, "listen");
-    return {};
-  }));
-  EXPECT_TRUE(run_in_netns(from, [&]() -> Result<void> {
-    client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    const sockaddr_in to = socket_address(ip, kPort);
-    (void)connect(client, reinterpret_cast<const sockaddr*>(&to), sizeof(to));
-    return {};
-  }));
-  pollfd waiting{listener, POLLIN, 0};
-  std::string seen;
-  if (poll(&waiting, 1, kPatience) == 1) {
-    sockaddr_in peer{};
-    socklen_t size = sizeof(peer);
-    const int accepted = accept(listener, reinterpret_cast<sockaddr*>(&peer), &size);
-    char text[INET_ADDRSTRLEN] = "";
-    inet_ntop(AF_INET, &peer.sin_addr, text, sizeof(text));
-    seen = text;
-    // The answer arrives too: the handshake is complete on the client's side.
-    pollfd connected{client, POLLOUT, 0};
-    int error = -1;
-    socklen_t length = sizeof(error);
-    if (poll(&connected, 1, kPatience) != 1 ||
-        getsockopt(client, SOL_SOCKET, SO_ERROR, &error, &length) != 0 || error != 0)
-      seen += " but no answer";
-    close(accepted);
-  }
-  close(client);
-  close(listener);
-  return seen;
-}
+using test::peer_seen;
 
 class PodNetworkKernelTest : public testing::Test {
  protected:

@@ -43,11 +43,12 @@ class PodNetworkTest : public testing::Test {
       world_->namespaces[fd].state.links.push_back({.name = "lo", .kind = "", .master = ""});
   }
   void TearDown() override { std::filesystem::remove_all(dir_); }
-  std::unique_ptr<PodNetwork> start() {
-    auto network = PodNetwork::create(
-        {dir_, *Cidr::parse("10.42.0.0/24"), *Cidr::parse("10.42.0.0/16"), *Ip::parse("192.0.2.6")},
-        std::make_unique<test::FakeKernel>(world_, 0),
-        std::make_unique<test::FakeFirewall>(restored_));
+  std::unique_ptr<PodNetwork> start(OverlayBackend backend = OverlayBackend::Vxlan) {
+    auto network =
+        PodNetwork::create({dir_, *Cidr::parse("10.42.0.0/24"), *Cidr::parse("10.42.0.0/16"),
+                            *Ip::parse("192.0.2.6"), backend},
+                           std::make_unique<test::FakeKernel>(world_, 0),
+                           std::make_unique<test::FakeFirewall>(restored_));
     EXPECT_TRUE(network) << network.error().message;
     return network ? std::move(*network) : nullptr;
   }
@@ -164,6 +165,15 @@ TEST_F(PodNetworkTest, TheHundredAndFirstNodeCostsThreeOperationsAndNoDump) {
   EXPECT_EQ(world_->log.size(), 3U);
   EXPECT_EQ(node().fdb.size(), 100U);
   EXPECT_TRUE(network->check("a", kPod));
+}
+
+TEST_F(PodNetworkTest, ARouteOverTheUnderlayCostsOneOperation) {
+  const auto network = start(OverlayBackend::HostGateway);
+  ASSERT_TRUE(network->set_remotes(nodes(1)));
+  world_->log.clear();
+  ASSERT_TRUE(network->set_remotes(nodes(2)));
+  EXPECT_EQ(world_->log,
+            std::vector<std::string>{"adding route 10.42.2.0/24 via 192.0.2.8 on eth0"});
 }
 
 TEST_F(PodNetworkTest, AfterAFailureEverythingIsLookedAt) {
