@@ -4,6 +4,11 @@
 
 namespace coracle {
 
+std::string Node::condition(const std::string& type) const {
+  const auto found = conditions.find(type);
+  return found == conditions.end() ? "" : found->second;
+}
+
 Result<Node> Node::decode(const Object& object) {
   const Json& json = object.json();
   Node out;
@@ -11,10 +16,15 @@ Result<Node> Node::decode(const Object& object) {
   out.pod_cidr = json_string(json, {"spec", "podCIDR"});
   out.pod_cidrs = json_string_list(json, {"spec", "podCIDRs"});
   out.unschedulable = json_bool(json, {"spec", "unschedulable"});
+  out.taints = decode_taints(json);
   if (const Json* conditions = json_find(json, {"status", "conditions"});
       conditions != nullptr && conditions->is_array()) {
-    for (const Json& c : *conditions)
-      if (json_string(c, {"type"}) == "Ready") out.ready = json_string(c, {"status"}) == "True";
+    for (const Json& c : *conditions) {
+      const std::string type = json_string(c, {"type"});
+      if (type == "Ready") out.ready_heartbeat = json_string(c, {"lastHeartbeatTime"});
+      if (!type.empty()) out.conditions[type] = json_string(c, {"status"});
+    }
+    out.ready = out.condition("Ready") == "True";
   }
   if (const Json* addresses = json_find(json, {"status", "addresses"});
       addresses != nullptr && addresses->is_array()) {

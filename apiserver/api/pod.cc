@@ -94,6 +94,7 @@ void decode_spec(const Json& json, Pod& out) {
   out.termination_grace_period_seconds =
       json_int(json, {"spec", "terminationGracePeriodSeconds"}, 30);
   out.node_selector = json_string_map(json, {"spec", "nodeSelector"});
+  out.tolerations = decode_tolerations(json);
   for (const Json* c : items(json, {"spec", "initContainers"}))
     out.init_containers.push_back(decode_container(*c));
   for (const Json* c : items(json, {"spec", "containers"}))

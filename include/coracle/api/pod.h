@@ -1,6 +1,7 @@
 // Pod (core/v1): the fields that our own code reads. The rest lives on in the stored JSON.
 #pragma once
 
+#include <coracle/api/taints.h>
 #include <coracle/object.h>
 #include <coracle/result.h>
 
@@ -65,6 +66,7 @@ struct Pod {
   bool host_network = false;
   std::int64_t termination_grace_period_seconds = 30;
   std::map<std::string, std::string> node_selector;
+  std::vector<Toleration> tolerations;
   std::vector<Container> init_containers, containers;
 
   std::string phase, reason;    // status
