@@ -15,11 +15,15 @@ struct Subresource {
   std::string name;
   std::string kind;
   std::vector<std::string> verbs;
+  std::string group = {}, version = {};  // of the kind, when they are not the resource's
 };
 
 std::vector<Subresource> subresources_of(const ResourceKind& kind) {
   static const std::vector<Subresource> kKnown = {
-      {"binding", "Binding", {"create"}}, {"log", "", {"get"}}, {"finalize", "", {"update"}}};
+      {"binding", "Binding", {"create"}},
+      {"eviction", "Eviction", {"create"}, "policy", "v1"},
+      {"log", "", {"get"}},
+      {"finalize", "", {"update"}}};
   std::vector<Subresource> out;
   for (const std::string& name : kind.subresources) {
     const auto it = std::find_if(kKnown.begin(), kKnown.end(),
@@ -88,16 +92,19 @@ Json resource_json(const ResourceKind& kind) {
 void append_resources(const ResourceKind& kind, Json& resources) {
   resources.push_back(resource_json(kind));
   for (const Subresource& sub : subresources_of(kind)) {
-    resources.push_back({{"name", kind.resource.plural + "/" + sub.name},
-                         {"singularName", ""},
-                         {"namespaced", kind.resource.namespaced},
-                         {"kind", sub.kind},
-                         {"verbs", sub.verbs}});
+    Json out = {{"name", kind.resource.plural + "/" + sub.name},
+                {"singularName", ""},
+                {"namespaced", kind.resource.namespaced},
+                {"kind", sub.kind},
+                {"verbs", sub.verbs}};
+    if (!sub.group.empty()) out.update({{"group", sub.group}, {"version", sub.version}});
+    resources.push_back(std::move(out));
   }
 }
 
-Json response_kind(const std::string& kind) {
-  return {{"group", ""}, {"version", ""}, {"kind", kind}};
+Json response_kind(const std::string& kind, const std::string& group = "",
+                   const std::string& version = "") {
+  return {{"group", group}, {"version", version}, {"kind", kind}};
 }
 
 Json aggregated_resource(const ResourceKind& kind) {
@@ -109,9 +116,10 @@ Json aggregated_resource(const ResourceKind& kind) {
   if (!kind.short_names.empty()) out["shortNames"] = kind.short_names;
   if (!kind.categories.empty()) out["categories"] = kind.categories;
   for (const Subresource& sub : subresources_of(kind)) {
-    out["subresources"].push_back({{"subresource", sub.name},
-                                   {"responseKind", response_kind(sub.kind)},
-                                   {"verbs", sub.verbs}});
+    out["subresources"].push_back(
+        {{"subresource", sub.name},
+         {"responseKind", response_kind(sub.kind, sub.group, sub.version)},
+         {"verbs", sub.verbs}});
   }
   return out;
 }

@@ -33,7 +33,7 @@ bool has_subresource(const ResourceKind& kind, const std::string& name) {
 }
 
 bool subresource_allows(const std::string& name, Verb verb) {
-  if (name == "binding") return verb == Verb::Create;
+  if (name == "binding" || name == "eviction") return verb == Verb::Create;
   if (name == "finalize") return verb == Verb::Update;
   return verb == Verb::Get || verb == Verb::Update || verb == Verb::Patch;
 }
@@ -180,7 +180,9 @@ Handlers::Answer Handlers::run(const Call& call, Verb verb, StatusSubject& subje
     case Verb::Watch:
       return watch(call);
     case Verb::Create:
-      return call.route.subresource == "binding" ? bind(call) : create(call, subject);
+      if (call.route.subresource == "binding") return bind(call);
+      if (call.route.subresource == "eviction") return evict(call);
+      return create(call, subject);
     case Verb::Update:
       return update(call);
     case Verb::Patch:

@@ -88,6 +88,7 @@ class Handlers {
   Answer create(const Call& call, StatusSubject& subject) const;
   Answer ask(const Call& call) const;
   Answer bind(const Call& call) const;
+  Answer evict(const Call& call) const;
   Answer update(const Call& call) const;
   Answer patch(const Call& call) const;
   Answer remove(const Call& call) const;

@@ -222,6 +222,32 @@ Handlers::Answer Handlers::remove(const Call& call) const {
       call.output);
 }
 
+// A deletion that asks. There are no PodDisruptionBudgets, so nothing says no.
+Handlers::Answer Handlers::evict(const Call& call) const {
+  const WriteOptions write = TRY(write_options(call.query, "CreateOptions"));
+  const FieldValidation validation = TRY(field_validation(call.query, "CreateOptions"));
+  if (call.http.body.empty()) return Error{Code::BadRequest, "the request has no body"};
+  Resource eviction{.group = "policy", .version = "v1", .plural = "evictions", .kind = "Eviction"};
+  ParsedBody body = TRY(parse_body(call.http.header("Content-Type"), call.http.body));
+  if (!body.document.is_object())
+    return Error{Code::BadRequest, "the body of the request is not a JSON object"};
+  // The one older version has the same fields; clients before 1.22 send it.
+  if (json_string(body.document, {"apiVersion"}) == "policy/v1beta1") eviction.version = "v1beta1";
+  TRY(check_type(eviction, body.document));
+  Warnings warnings;
+  TRY(check_schema(eviction, "policy.v1.Eviction", body.document, validation, body.duplicate_fields,
+                   warnings));
+  TRY(check_name(body.document, call.route.name));
+  const Json* asked = json_find(body.document, {"deleteOptions"});
+  RemoveOptions options =
+      TRY(remove_options({}, asked != nullptr && asked->is_object() ? asked : nullptr));
+  options.write.dry_run = options.write.dry_run || write.dry_run;
+  TRY(options_.registry.remove(call.kind, call.key(), options.options, options.write));
+  HttpResponse response = json_response(201, success_status({}), call.output);
+  add_warnings(response, warnings);
+  return response;
+}
+
 Handlers::Answer Handlers::remove_collection(const Call& call) const {
   RemoveOptions options = TRY(read_remove_options(call.http, call.query));
   options.write.admit = admission(call.who, call.kind.resource);

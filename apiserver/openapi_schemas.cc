@@ -118,8 +118,10 @@ std::vector<std::string> roots_of(const std::vector<ResourceKind>& kinds) {
   for (const ResourceKind& kind : kinds) {
     roots.push_back(kind.schema_type);
     roots.push_back(kind.schema_type + "List");
-    for (const std::string& sub : kind.subresources)
+    for (const std::string& sub : kind.subresources) {
       if (sub == "binding") roots.emplace_back("core.v1.Binding");
+      if (sub == "eviction") roots.emplace_back("policy.v1.Eviction");
+    }
   }
   return roots;
 }

@@ -10,9 +10,11 @@
 #include "load_balancer.h"
 #include "namespace.h"
 #include "node_ipam.h"
+#include "node_lifecycle.h"
 #include "pod_gc.h"
 #include "scheduler.h"
 #include "service_account.h"
+#include "taint_eviction.h"
 
 namespace coracle {
 namespace {
@@ -29,6 +31,7 @@ struct Caches {
         nodes(client, resources::kNodes),
         endpoints(client, resources::kEndpoints),
         slices(client, resources::kEndpointSlices),
+        leases(client, resources::kLeases, {.ns = kLeaseNamespace}),
         owners(client) {
     const auto by_namespace = [](const auto& object) {
       return std::vector<std::string>{object.meta.ns};
@@ -45,6 +48,7 @@ struct Caches {
     nodes.start();
     endpoints.start();
     slices.start();
+    leases.start();
     owners.start();
   }
   void stop() {
@@ -53,12 +57,14 @@ struct Caches {
     nodes.stop();
     endpoints.stop();
     slices.stop();
+    leases.stop();
     owners.stop();
   }
   bool wait_synced(Deadline deadline) const {
     return services.wait_synced(deadline) && pods.wait_synced(deadline) &&
            nodes.wait_synced(deadline) && endpoints.wait_synced(deadline) &&
-           slices.wait_synced(deadline) && owners.wait_synced(deadline);
+           slices.wait_synced(deadline) && leases.wait_synced(deadline) &&
+           owners.wait_synced(deadline);
   }
 
   Informer<Service> services;
@@ -66,6 +72,7 @@ struct Caches {
   Informer<Node> nodes;
   Informer<Endpoints> endpoints;
   Informer<EndpointSlice> slices;
+  Informer<Lease> leases;
   OwnerGraph owners;
 };
 
@@ -80,7 +87,11 @@ class AllControllers : public Controllers {
         mirroring_(client, caches_.services, caches_.endpoints, caches_.slices),
         load_balancers_(client, caches_.services, caches_.nodes, events_, options.taken_ports),
         node_ipam_(client, caches_.nodes, events_, options.pod_cidr, options.node_cidr_prefix),
-        scheduler_(client, clock, caches_.pods, caches_.nodes, scheduler_events_),
+        scheduler_(client, clock, caches_.pods, caches_.nodes, caches_.services, scheduler_events_),
+        node_lifecycle_(client, clock, caches_.nodes, caches_.leases, caches_.pods, events_,
+                        options.node_monitor_grace_period),
+        taint_eviction_(client, clock, caches_.pods, caches_.nodes, events_,
+                        options.node_monitor_grace_period),
         pod_gc_(client, clock, caches_.pods, caches_.nodes),
         collector_(client, caches_.owners, events_),
         namespaces_(client, namespace_cache()),
@@ -94,6 +105,7 @@ class AllControllers : public Controllers {
                    add("endpointslice-mirroring", mirroring_));
     watch_nodes(add("load-balancer", load_balancers_), add("node-ipam", node_ipam_));
     watch_pods(add("scheduler", scheduler_), add("pod-gc", pod_gc_));
+    watch_health(add("node-lifecycle", node_lifecycle_), add("taint-eviction", taint_eviction_));
     watch_namespaces(add("namespace", namespaces_), add("service-account", accounts_));
     WorkQueue* garbage = add("garbage-collector", collector_);
     caches_.owners.on_change([garbage](const ObjectKey& key) { garbage->add(key); });
@@ -147,10 +159,28 @@ class AllControllers : public Controllers {
 
   void watch_nodes(WorkQueue* load_balancers, WorkQueue* ipam) {
     caches_.services.on_change([=](const ObjectKey&) { load_balancers->add(kAll); });
-    caches_.nodes.on_change([=](const ObjectKey& key) {
+    caches_.nodes.on_change([=, this](const ObjectKey& key) {
       load_balancers->add(kAll);
       ipam->add(key);
+      if (caches_.nodes.get(key) != nullptr) return;
+      // What it had is free for whoever has none.
+      for (const auto& node : caches_.nodes.list())
+        if (node->pod_cidr.empty()) ipam->add(node->meta.key());
     });
+  }
+
+  // The life-cycle controller looks at all nodes by the clock, and at once when one changes; a Pod
+  // concerns itself; a Node whose taints changed, its Pods.
+  void watch_health(WorkQueue* lifecycle, WorkQueue* eviction) {
+    lifecycle->add(kAll);
+    caches_.pods.on_change([=](const ObjectKey& key) { eviction->add(key); });
+    caches_.nodes.on_change_values(
+        [=, this](const ObjectKey& key, const auto& old, const auto& now) {
+          lifecycle->add(kAll);
+          if (old != nullptr && now != nullptr && old->taints == now->taints) return;
+          for (const auto& pod : caches_.pods.list())
+            if (pod->node_name == key.name) eviction->add(pod->meta.key());
+        });
   }
 
   // A Pod concerns itself; a Node, every Pod that waits for one, and its own when it comes or goes;
@@ -193,6 +223,8 @@ class AllControllers : public Controllers {
   LoadBalancerController load_balancers_;
   NodeIpamController node_ipam_;
   SchedulerController scheduler_;
+  NodeLifecycleController node_lifecycle_;
+  TaintEvictionController taint_eviction_;
   PodGarbageCollector pod_gc_;
   GarbageCollector collector_;
   NamespaceController namespaces_;

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <tuple>
+#include <utility>
 
 namespace coracle {
 namespace {
@@ -10,10 +12,27 @@ ObjectReference reference(const Pod& pod) {
   return {"v1", "Pod", pod.meta.ns, pod.meta.name, pod.meta.uid, ""};
 }
 
-// Why the node does not take the Pod, "" when it does.
+// A node that is not Ready is so for the scheduler at once, not when its taint has been written.
+std::vector<Taint> taints_of(const Node& node) {
+  std::vector<Taint> taints = node.taints;
+  if (node.ready) return taints;
+  const Taint implied{node.condition("Ready") == "Unknown" ? kTaintUnreachable : kTaintNotReady, "",
+                      kNoSchedule, ""};
+  const bool there = std::any_of(taints.begin(), taints.end(),
+                                 [&](const Taint& t) { return t.same_place(implied); });
+  if (!there) taints.push_back(implied);
+  return taints;
+}
+
+// Why the node does not take the Pod, "" when it does; in the order of kube-scheduler's plugins.
 std::string misfit(const Pod& pod, const Node& node) {
-  if (node.unschedulable) return "node(s) were unschedulable";
-  if (!node.ready) return "node(s) were not ready";
+  const Taint cordon{kTaintUnschedulable, "", kNoSchedule, ""};
+  if (node.unschedulable && find_toleration(pod.tolerations, cordon) == nullptr)
+    return "node(s) were unschedulable";
+  for (const Taint& taint : taints_of(node))
+    if ((taint.effect == kNoSchedule || taint.effect == kNoExecute) &&
+        find_toleration(pod.tolerations, taint) == nullptr)
+      return "node(s) had untolerated taint {" + taint.key + ": " + taint.value + "}";
   for (const auto& [key, value] : pod.node_selector) {
     const auto label = node.meta.labels.find(key);
     if (label == node.meta.labels.end() || label->second != value)
@@ -22,41 +41,64 @@ std::string misfit(const Pod& pod, const Node& node) {
   return "";
 }
 
+// Lower is better.
+std::tuple<std::ptrdiff_t, int, int> rank(const Pod& pod, const Node& node, const NodeLoad& load) {
+  const auto disliked = std::count_if(node.taints.begin(), node.taints.end(), [&](const Taint& t) {
+    return t.effect == kPreferNoSchedule && find_toleration(pod.tolerations, t) == nullptr;
+  });
+  return {disliked, load.alike, load.pods};
+}
+
+std::string none_fits(std::size_t nodes, const std::map<std::string, int>& reasons) {
+  std::vector<std::string> counted;
+  for (const auto& [why, count] : reasons) counted.push_back(std::to_string(count) + " " + why);
+  std::sort(counted.begin(), counted.end());
+  std::string out = "0/" + std::to_string(nodes) + " nodes are available: ";
+  const char* comma = "";
+  for (const std::string& one : counted) out += std::exchange(comma, ", ") + one;
+  return out + ".";
+}
+
+std::string controller_uid(const Pod& pod) {
+  for (const OwnerReference& owner : pod.meta.owners)
+    if (owner.controller) return owner.uid;
+  return "";
+}
+
 }  // namespace
 
 SchedulingDecision schedule(const Pod& pod, const std::vector<NodePtr>& nodes,
-                            const std::map<std::string, int>& pods_on) {
-  SchedulingDecision out;
-  if (nodes.empty()) {
-    out.message = "no nodes available to schedule pods";
-    return out;
-  }
+                            const std::map<std::string, NodeLoad>& loads) {
+  if (nodes.empty()) return {"", "no nodes available to schedule pods"};
   std::map<std::string, int> reasons;
-  int fewest = 0;
+  const Node* best = nullptr;
+  std::tuple<std::ptrdiff_t, int, int> best_rank;
   for (const NodePtr& node : nodes) {
     if (const std::string why = misfit(pod, *node); !why.empty()) {
       ++reasons[why];
       continue;
     }
-    const auto count = pods_on.find(node->meta.name);
-    const int pods = count == pods_on.end() ? 0 : count->second;
-    if (!out.node.empty() && pods >= fewest) continue;
-    out.node = node->meta.name;
-    fewest = pods;
+    const auto load = loads.find(node->meta.name);
+    const auto its = rank(pod, *node, load == loads.end() ? NodeLoad{} : load->second);
+    if (best != nullptr && its >= best_rank) continue;
+    best = node.get();
+    best_rank = its;
   }
-  if (!out.node.empty()) return out;
-  out.message = "0/" + std::to_string(nodes.size()) + " nodes are available: ";
-  const char* comma = "";
-  for (const auto& [why, count] : reasons) {
-    out.message += comma + std::to_string(count) + " " + why;
-    comma = ", ";
-  }
-  out.message += ".";
-  return out;
+  if (best != nullptr) return {best->meta.name, ""};
+  return {"", none_fits(nodes.size(), reasons)};
 }
 
-std::map<std::string, int> SchedulerController::pods_per_node() {
-  std::map<std::string, int> out;
+std::map<std::string, NodeLoad> SchedulerController::loads(const Pod& of) {
+  std::vector<ServicePtr> services;
+  for (const ServicePtr& service : services_.by_index("namespace", of.meta.ns))
+    if (selects(*service, of)) services.push_back(service);
+  const std::string owner = controller_uid(of);
+  const auto alike = [&](const Pod& other) {
+    if (!owner.empty() && controller_uid(other) == owner) return true;
+    return std::any_of(services.begin(), services.end(),
+                       [&](const ServicePtr& service) { return selects(*service, other); });
+  };
+  std::map<std::string, NodeLoad> out;
   auto assumed = assumed_;
   for (const auto& pod : pods_.list()) {
     std::string node = pod->node_name;
@@ -68,7 +110,10 @@ std::map<std::string, int> SchedulerController::pods_per_node() {
       }
       assumed.erase(it);
     }
-    if (!node.empty() && !pod->finished()) ++out[node];
+    if (node.empty() || pod->finished()) continue;
+    NodeLoad& load = out[node];
+    ++load.pods;
+    if (!pod->meta.deleting() && alike(*pod)) ++load.alike;
   }
   for (const auto& [uid, node] : assumed) assumed_.erase(uid);  // gone before it was seen bound
   return out;
@@ -79,7 +124,7 @@ Result<Again> SchedulerController::reconcile(const ObjectKey& key) {
   if (pod == nullptr || !pod->node_name.empty() || pod->meta.deleting()) return Again{};
   if (pod->finished() || pod->scheduler_name != "default-scheduler") return Again{};
   if (assumed_.contains(pod->meta.uid)) return Again{};
-  const SchedulingDecision decision = schedule(*pod, nodes_.list(), pods_per_node());
+  const SchedulingDecision decision = schedule(*pod, nodes_.list(), loads(*pod));
   if (decision.node.empty()) {
     TRY(report(*pod, decision.message));
     return Again{};

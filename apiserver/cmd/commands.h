@@ -20,6 +20,8 @@ struct ServerFlags {
   std::string cluster_domain = "cluster.local", cluster_dns = "10.96.0.10";
   std::string proxy_mode = "iptables", backend = "vxlan", runtime = "process";
   bool no_agent = false;
+  int node_monitor_grace_period = 8;  // seconds; what is silent for so long is NotReady a second on
+  int not_ready_toleration = 300, unreachable_toleration = 300;  // seconds
 };
 int run_server(const ServerFlags& flags);
 

@@ -36,6 +36,18 @@ void add_server_options(CLI::App& app, ServerFlags& flags) {
       ->capture_default_str();
   app.add_option("--runtime", flags.runtime, "what runs containers: process")
       ->capture_default_str();
+  app.add_option("--node-monitor-grace-period", flags.node_monitor_grace_period,
+                 "seconds without a sign of life until a node is NotReady")
+      ->check(CLI::Range(4, 86'400))
+      ->capture_default_str();
+  app.add_option("--default-not-ready-toleration-seconds", flags.not_ready_toleration,
+                 "seconds that Pods stay bound to a node that is NotReady")
+      ->check(CLI::Range(0, 1'000'000'000))
+      ->capture_default_str();
+  app.add_option("--default-unreachable-toleration-seconds", flags.unreachable_toleration,
+                 "seconds that Pods stay bound to a node that is silent")
+      ->check(CLI::Range(0, 1'000'000'000))
+      ->capture_default_str();
   app.add_flag("--no-agent", flags.no_agent,
                "serve the API and run the controllers, but be no node");
 }

@@ -154,6 +154,7 @@ Result<void> serve(const ServerFlags& flags, const Settings& settings, const sig
   ResourceOptions kinds{};
   kinds.service_cidr = settings.service_cidr;
   kinds.cluster_dns = settings.cluster_dns;
+  kinds.tolerations = {flags.not_ready_toleration, flags.unreachable_toleration};
   auto registry = TRY(Registry::create({*store, clock, all_kinds(kinds)}));
   BootstrapOptions boot{};
   boot.server_address = settings.node_ip;
@@ -167,10 +168,11 @@ Result<void> serve(const ServerFlags& flags, const Settings& settings, const sig
   LocalClient client(*registry, clock);
   EventRecorder events(client, clock, "coracle-store", settings.node_name);
   const StoreNotices::Telling telling(notices, events, settings.node_name);
-  auto controllers =
-      TRY(Controllers::create(client, clock,
-                              {.pod_cidr = settings.pod_cidr,
-                               .taken_ports = {"TCP/" + std::to_string(flags.secure_port)}}));
+  auto controllers = TRY(Controllers::create(
+      client, clock,
+      {.pod_cidr = settings.pod_cidr,
+       .node_monitor_grace_period = std::chrono::seconds(flags.node_monitor_grace_period),
+       .taken_ports = {"TCP/" + std::to_string(flags.secure_port)}}));
   controllers->start();
   std::unique_ptr<Agent> agent;
   if (!flags.no_agent) {

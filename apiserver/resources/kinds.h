@@ -7,7 +7,7 @@ namespace coracle {
 
 ResourceKind namespace_kind();
 ResourceKind node_kind();
-ResourceKind pod_kind();
+ResourceKind pod_kind(const TolerationSeconds& tolerations);
 ResourceKind service_kind(const ResourceOptions& options);
 ResourceKind endpoints_kind();
 ResourceKind config_map_kind();
@@ -23,6 +23,7 @@ ResourceKind self_subject_review_kind();
 
 // pod.cc's halves.
 void default_pod_spec(Json& spec);  // pod_defaults.cc
+void default_tolerations(Json& spec, const TolerationSeconds& seconds);
 void validate_pod_spec(const Json& spec, const std::string& path,
                        FieldErrors& errors);  // pod_validation.cc
 void validate_pod_update(const Json& pod, const Json& old,

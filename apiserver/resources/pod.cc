@@ -30,7 +30,7 @@ std::string qos_class(const Json& spec) {
 
 }  // namespace
 
-ResourceKind pod_kind() {
+ResourceKind pod_kind(const TolerationSeconds& tolerations) {
   ResourceKind kind;
   kind.resource = resources::kPods;
   kind.singular = "pod";
@@ -40,7 +40,7 @@ ResourceKind pod_kind() {
   kind.has_status = true;
   kind.counts_generations = true;
   kind.graceful_delete = true;
-  kind.subresources = {"binding"};
+  kind.subresources = {"binding", "eviction"};
   kind.selectable_fields = {"spec.nodeName",
                             "spec.restartPolicy",
                             "spec.schedulerName",
@@ -51,18 +51,20 @@ ResourceKind pod_kind() {
                             "status.podIPs",
                             "status.nominatedNodeName"};
   kind.apply_defaults = [](Json& pod) { default_pod_spec(object_in(pod, "spec")); };
-  kind.prepare_create = [](Json& pod) {
+  kind.prepare_create = [tolerations](Json& pod) {
     Json& spec = object_in(pod, "spec");
+    default_tolerations(spec, tolerations);
     set_default(spec, "serviceAccountName", "default");
     set_default(spec, "serviceAccount", spec["serviceAccountName"]);
     pod["status"] = {{"phase", "Pending"}, {"qosClass", qos_class(spec)}};
   };
-  kind.prepare_update = [](Json& pod, const Json& old) {
+  kind.prepare_update = [tolerations](Json& pod, const Json& old) {
     // What creation filled in stays, also for a client that replaces the Pod by its manifest.
     Json& spec = object_in(pod, "spec");
     for (const char* key : {"serviceAccountName", "serviceAccount", "nodeName"})
       if (unset(spec, key) && !unset(object_at(old, "spec"), key))
         spec[key] = old.at("spec").at(key);
+    default_tolerations(spec, tolerations);
   };
   kind.validate = [](const Json& pod, FieldErrors& errors) {
     validate_pod_spec(object_at(pod, "spec"), "spec", errors);

@@ -1,4 +1,6 @@
 // Defaults of a Pod's spec, as clients see them come back.
+#include <coracle/api/taints.h>
+
 #include <nlohmann/json.hpp>
 
 #include "resources/fields.h"
@@ -124,6 +126,27 @@ void default_pod_spec(Json& spec) {
   if (!spec.contains("volumes") || !spec["volumes"].is_array()) return;
   for (Json& volume : spec["volumes"])
     if (volume.is_object()) default_volume(volume);
+}
+
+// Admission's DefaultTolerationSeconds: unless the Pod says how it bears a node that does not
+// answer, it does so for a while.
+void default_tolerations(Json& spec, const TolerationSeconds& seconds) {
+  const auto add = [&](const char* taint, std::int64_t how_long) {
+    for (const Json& t : array_in(spec, "tolerations")) {
+      const std::string effect = text_in(t, "effect");
+      if ((unset(t, "key") || text_in(t, "key") == taint) &&
+          (effect.empty() || effect == kNoExecute))
+        return;
+    }
+    if (!has(spec, "tolerations")) spec["tolerations"] = Json::array();
+    if (!spec["tolerations"].is_array()) return;
+    spec["tolerations"].push_back({{"key", taint},
+                                   {"operator", "Exists"},
+                                   {"effect", kNoExecute},
+                                   {"tolerationSeconds", how_long}});
+  };
+  add(kTaintNotReady, seconds.not_ready);
+  add(kTaintUnreachable, seconds.unreachable);
 }
 
 }  // namespace coracle

@@ -10,7 +10,7 @@ std::vector<ResourceKind> all_kinds(const ResourceOptions& options) {
           event_kind(),
           namespace_kind(),
           node_kind(),
-          pod_kind(),
+          pod_kind(options.tolerations),
           secret_kind(),
           service_account_kind(),
           service_kind(options),
