@@ -8,18 +8,19 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr auto kPatience = 10s;  // for what an earlier agent left running
-constexpr int kLeaseSeconds = 40;
+constexpr auto kPatience = 10s;   // for what an earlier agent left running
+constexpr int kLeaseSeconds = 8;  // until the server has written another duration there
+constexpr int kMostAttempts = 5;  // others write the same objects, seldom
 constexpr const char* kLeaseNamespace = "kube-node-lease";
 constexpr SyncLoopOptions kNodeLoop{.min_interval = 20ms,
                                     .full_interval = 300s,
                                     .retry_min = 100ms,
                                     .retry_max = 5s,
                                     .probe_interval = 0ms};
-constexpr SyncLoopOptions kLeaseLoop{.min_interval = 1s,
-                                     .full_interval = 10s,
-                                     .retry_min = 1s,
-                                     .retry_max = 10s,
+constexpr SyncLoopOptions kLeaseLoop{.min_interval = 250ms,
+                                     .full_interval = 1s,
+                                     .retry_min = 250ms,
+                                     .retry_max = 1s,
                                      .probe_interval = 0ms};
 
 // The labels by which a node is known are put back, others are left as they are.
@@ -110,6 +111,20 @@ Result<void> NodeRegistration::sync_node() {
     keep = keep && !ever_ready_;
   }
   condition.now = format_time(clock_.now());
+  // Others write it, too: taints, the Pod CIDR, what a person changes.
+  Result<bool> kept = write_node(condition, keep);
+  for (int i = 1; i < kMostAttempts && !kept && is_conflict(kept.error()); ++i)
+    kept = write_node(condition, keep);
+  if (!kept) return kept.error();
+  const MutexLock lock(mutex_);
+  told_ready_ = condition.ready;
+  kept_ = *kept;
+  if (!std::exchange(registered_, true)) lease_loop_.mark_dirty();
+  changed_.notify_all();
+  return {};
+}
+
+Result<bool> NodeRegistration::write_node(const NodeCondition& condition, bool keep) {
   const Object wanted = compute_node(facts_);
   auto node = client_.get(resources::kNodes, {"", facts_.name});
   if (!node && is_not_found(node.error())) node = client_.create(resources::kNodes, wanted);
@@ -124,12 +139,7 @@ Result<void> NodeRegistration::sync_node() {
     node->json()["status"] = std::move(status);
     TRY(client_.update(resources::kNodes, *node, "status"));
   }
-  const MutexLock lock(mutex_);
-  told_ready_ = condition.ready;
-  kept_ = keep;
-  if (!std::exchange(registered_, true)) lease_loop_.mark_dirty();
-  changed_.notify_all();
-  return {};
+  return keep;
 }
 
 Object NodeRegistration::lease_object(const Object& node) const {
@@ -150,6 +160,19 @@ Object NodeRegistration::lease_object(const Object& node) const {
 }
 
 Result<void> NodeRegistration::renew_lease() {
+  if (lease_) {
+    const auto duration = std::chrono::milliseconds(
+        1000 * json_int(lease_->json(), {"spec", "leaseDurationSeconds"}, kLeaseSeconds));
+    if (clock_.steady_now() - renewed_at_ < duration / 4 - kLeaseLoop.min_interval) return {};
+  }
+  Result<void> written = write_lease();
+  for (int i = 1; i < kMostAttempts && !written && is_conflict(written.error()); ++i)
+    written = write_lease();
+  if (written) renewed_at_ = clock_.steady_now();
+  return written;
+}
+
+Result<void> NodeRegistration::write_lease() {
   const ObjectKey key{kLeaseNamespace, facts_.name};
   if (!lease_) {
     auto found = client_.get(resources::kLeases, key);
@@ -164,7 +187,8 @@ Result<void> NodeRegistration::renew_lease() {
   }
   Object next = *std::exchange(lease_, std::nullopt);
   next.json()["spec"]["holderIdentity"] = facts_.name;
-  next.json()["spec"]["leaseDurationSeconds"] = kLeaseSeconds;
+  if (json_int(next.json(), {"spec", "leaseDurationSeconds"}) <= 0)
+    next.json()["spec"]["leaseDurationSeconds"] = kLeaseSeconds;
   next.json()["spec"]["renewTime"] = format_micro_time(clock_.now());
   auto renewed = client_.update(resources::kLeases, next, "");
   if (!renewed) return renewed.error();  // the next try looks at it anew

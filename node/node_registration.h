@@ -43,7 +43,12 @@ class NodeRegistration {
 
  private:
   Result<void> sync_node();
+  // Whether the Node's old readiness was kept. Conflict when others wrote it meanwhile.
+  Result<bool> write_node(const NodeCondition& condition, bool keep);
+  // When a quarter of its duration has passed: the server says there how long it waits for a sign
+  // of life.
   Result<void> renew_lease();
+  Result<void> write_lease();
   Object lease_object(const Object& node) const;
 
   Client& client_;
@@ -58,7 +63,9 @@ class NodeRegistration {
   bool ever_ready_ CORACLE_GUARDED_BY(mutex_) = false;
   bool kept_ CORACLE_GUARDED_BY(mutex_) = false;        // the Node is Ready of old, we are not yet
   std::chrono::steady_clock::time_point patience_end_;  // constant after start()
-  std::optional<Object> lease_;                         // of the lease loop
+  // Of the lease loop.
+  std::optional<Object> lease_;
+  std::chrono::steady_clock::time_point renewed_at_;
   SyncLoop node_loop_, lease_loop_;
 };
 

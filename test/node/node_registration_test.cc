@@ -159,10 +159,31 @@ TEST_F(NodeRegistrationTest, BeatsByItsLease) {
     return json_string(lease, {"spec", "holderIdentity"}) == "n1";
   }));
   const Json lease = client_.get(kLeases, kLease);
-  EXPECT_EQ(lease["spec"]["leaseDurationSeconds"], 40);
+  EXPECT_EQ(lease["spec"]["leaseDurationSeconds"], 8);
   EXPECT_EQ(lease["metadata"]["ownerReferences"][0]["kind"], "Node");
   EXPECT_EQ(lease["metadata"]["ownerReferences"][0]["uid"],
             client_.get(kNodes, kNode)["metadata"]["uid"]);
+}
+
+TEST_F(NodeRegistrationTest, RenewsFourTimesInTheDurationThatTheServerWrote) {
+  registration_.start();
+  ASSERT_TRUE(client_.await(kLeases, kLease, [](const Json& lease) { return lease.is_object(); }));
+  ASSERT_TRUE(client_->patch(kLeases, kLease, PatchType::JsonMerge,
+                             {{"spec", {{"leaseDurationSeconds", 60}}}}, ""));
+  const auto renewed = [&](std::chrono::seconds later) {
+    const Json before = client_.get(kLeases, kLease);
+    clock_.advance(later);
+    return client_.await(kLeases, kLease, [&](const Json& lease) {
+      return lease["spec"]["renewTime"] != before["spec"]["renewTime"] &&
+             lease["spec"]["leaseDurationSeconds"] == 60;
+    });
+  };
+  EXPECT_TRUE(renewed(std::chrono::seconds(3)));  // it cannot know yet; the lost race is no matter
+  const Json before = client_.get(kLeases, kLease);
+  clock_.advance(std::chrono::seconds(10));
+  std::this_thread::sleep_for(std::chrono::milliseconds(1500));  // nothing is to happen
+  EXPECT_EQ(client_.get(kLeases, kLease), before);
+  EXPECT_TRUE(renewed(std::chrono::seconds(10)));
 }
 
 }  // namespace
