@@ -51,6 +51,7 @@ std::tuple<std::ptrdiff_t, int, int> rank(const Pod& pod, const Node& node, cons
 
 std::string none_fits(std::size_t nodes, const std::map<std::string, int>& reasons) {
   std::vector<std::string> counted;
+  counted.reserve(reasons.size());
   for (const auto& [why, count] : reasons) counted.push_back(std::to_string(count) + " " + why);
   std::sort(counted.begin(), counted.end());
   std::string out = "0/" + std::to_string(nodes) + " nodes are available: ";
