@@ -128,6 +128,7 @@ Result<int> run_node(const Settings& settings, NodeCredential& credential, Keepe
                                         .cluster_dns = credential.cluster.cluster_dns,
                                         .proxy_mode = credential.cluster.proxy_mode,
                                         .runtime = "process",
+                                        .backend = credential.cluster.backend,
                                         .version = "v" CORACLE_VERSION}));
   if (!agent->wait_ready(clock.steady_now() + std::chrono::seconds(30)))
     log::warn("agent", "the node is not ready after 30 s, going on",
