@@ -45,6 +45,18 @@ std::string cidr_file(const std::string& data_dir) {
   return data_dir + "/network/pod-cidr";
 }
 
+bool has_address(const Ip& ip) {
+  const int fd = ::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return false;
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(ip.is_v4() ? ip.to_v4() : 0);
+  const bool bound =
+      ip.is_v4() && ::bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0;
+  ::close(fd);
+  return bound;
+}
+
 Result<void> check(const AgentOptions& options) {
   if (options.proxy_mode != "iptables")
     return Error{Code::BadRequest, "the proxy mode \"" + options.proxy_mode +
@@ -149,6 +161,7 @@ class NodeAgent final : public Agent {
       const auto parts = full ? PodNetworkParts{} : touched;
       TRY(network_->ensure(parts));
       watch_->ensured(parts);
+      TRY(follow_address());
       return follow_peers();
     }
     const IptablesTool tool = TRY(IptablesTool::detect());
@@ -161,6 +174,7 @@ class NodeAgent final : public Agent {
                                       TRY(LinuxKernel::open()), make_firewall(tool)));
     watch_->ensured({});
     pod_cidr_ = cidr;
+    TRY(follow_address());
     TRY(follow_peers());
     const auto remembered = read_small_file(cidr_file(options_.data_dir));
     if (remembered && *remembered == cidr.to_string()) return {};
@@ -169,11 +183,32 @@ class NodeAgent final : public Agent {
     return write_file_durably(cidr_file(options_.data_dir), cidr.to_string());
   }
 
+  // The address we were given, while this machine has it. One that it never had is that of a
+  // router before it, which leads to us.
+  Result<void> follow_address() {
+    const bool home = has_address(options_.node_ip);
+    was_home_ = was_home_ || home;
+    if (home || !was_home_) return move_to(options_.node_ip);
+    if (has_address(node_ip_)) return {};
+    const auto detected = detect_node_ip();
+    return detected ? move_to(*detected) : Result<void>();  // the next address wakes us
+  }
+
+  Result<void> move_to(const Ip& ip) {
+    if (ip == node_ip_) return {};
+    log::info("agent", "the node's address has changed",
+              {{"old", node_ip_.to_string()}, {"new", ip.to_string()}});
+    TRY(network_->set_node_ip(ip));
+    node_ip_ = ip;
+    registration_.set_ip(ip);
+    return {};
+  }
+
   // Until the API has told, those of an earlier run count.
   Result<void> follow_peers() {
     watch_->expect(nullptr);  // whatever fails below is looked at
     const auto remotes =
-        peers_.remotes({options_.node_name, pod_cidr_, options_.pod_cidr, options_.node_ip});
+        peers_.remotes({options_.node_name, pod_cidr_, options_.pod_cidr, node_ip_});
     if (remotes) TRY(network_->set_remotes(*remotes));
     watch_->expect(network_->applied());
     return {};
@@ -204,6 +239,8 @@ class NodeAgent final : public Agent {
   std::unique_ptr<PodNetwork> network_;
   Cidr pod_cidr_;
   bool warned_ = false;
+  Ip node_ip_ = options_.node_ip;  // now
+  bool was_home_ = false;          // this machine has had the address it was given
   std::unique_ptr<pods::PodManager> pods_;
   SyncLoop setup_;
 };

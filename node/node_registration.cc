@@ -43,6 +43,7 @@ NodeRegistration::NodeRegistration(Client& client, const Clock& clock, NodeFacts
       clock_(clock),
       facts_(std::move(facts)),
       informer_(client, resources::kNodes, {.field_selector = "metadata.name=" + facts_.name}),
+      ip_(facts_.ip),
       condition_{false, "NetworkNotReady", "the node agent is starting", ""},
       node_loop_("node-status", clock, kNodeLoop, [this](bool) { return sync_node(); }),
       lease_loop_("node-lease", clock, kLeaseLoop, [this](bool) { return renew_lease(); }) {
@@ -84,6 +85,14 @@ void NodeRegistration::set_condition(bool ready, const std::string& reason,
   node_loop_.mark_dirty();
 }
 
+void NodeRegistration::set_ip(const Ip& ip) {
+  {
+    const MutexLock lock(mutex_);
+    if (std::exchange(ip_, ip) == ip) return;
+  }
+  node_loop_.mark_dirty();
+}
+
 std::optional<Cidr> NodeRegistration::pod_cidr() const {
   const auto node = informer_.get({"", facts_.name});
   if (!node) return std::nullopt;
@@ -103,18 +112,20 @@ Result<void> NodeRegistration::sync_node() {
   if (!informer_.wait_synced(std::chrono::steady_clock::now() + 500ms))
     return Error{Code::Unavailable, "registering the node: waiting for the server"};
   NodeCondition condition;
+  NodeFacts facts = facts_;
   bool keep = clock_.steady_now() < patience_end_;
   {
     const MutexLock lock(mutex_);
     condition = condition_;
+    facts.ip = ip_;
     ever_ready_ = ever_ready_ || condition.ready;
     keep = keep && !ever_ready_;
   }
   condition.now = format_time(clock_.now());
   // Others write it, too: taints, the Pod CIDR, what a person changes.
-  Result<bool> kept = write_node(condition, keep);
+  Result<bool> kept = write_node(facts, condition, keep);
   for (int i = 1; i < kMostAttempts && !kept && is_conflict(kept.error()); ++i)
-    kept = write_node(condition, keep);
+    kept = write_node(facts, condition, keep);
   if (!kept) return kept.error();
   const MutexLock lock(mutex_);
   told_ready_ = condition.ready;
@@ -124,15 +135,16 @@ Result<void> NodeRegistration::sync_node() {
   return {};
 }
 
-Result<bool> NodeRegistration::write_node(const NodeCondition& condition, bool keep) {
-  const Object wanted = compute_node(facts_);
-  auto node = client_.get(resources::kNodes, {"", facts_.name});
+Result<bool> NodeRegistration::write_node(const NodeFacts& facts, const NodeCondition& condition,
+                                          bool keep) {
+  const Object wanted = compute_node(facts);
+  auto node = client_.get(resources::kNodes, {"", facts.name});
   if (!node && is_not_found(node.error())) node = client_.create(resources::kNodes, wanted);
-  if (!node) return node.error().context("registering the node " + facts_.name);
+  if (!node) return node.error().context("registering the node " + facts.name);
   if (add_labels(*node, wanted)) node = TRY(client_.update(resources::kNodes, *node, ""));
   Json status = node->json().value("status", Json::object());
-  Json ours = compute_node_status(facts_, condition, node->json());
-  keep = keep && ready_since_boot(node->json(), facts_.boot_id);
+  Json ours = compute_node_status(facts, condition, node->json());
+  keep = keep && ready_since_boot(node->json(), facts.boot_id);
   if (keep) ours.erase("conditions");
   status.update(ours);
   if (status != node->json().value("status", Json::object())) {

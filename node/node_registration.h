@@ -36,6 +36,8 @@ class NodeRegistration {
   // and rules that are up has ten seconds to find them before a Node that is Ready ceases to be:
   // what others do about a node that is down, they do not do for a restart.
   void set_condition(bool ready, const std::string& reason, const std::string& message);
+  // What the Node's InternalIP is from now on; written soon.
+  void set_ip(const Ip& ip);
   // The node's part of the Pod network, once the API has named it.
   std::optional<Cidr> pod_cidr() const;
   // True once the API has been told that the node is ready; false at the deadline.
@@ -44,7 +46,7 @@ class NodeRegistration {
  private:
   Result<void> sync_node();
   // Whether the Node's old readiness was kept. Conflict when others wrote it meanwhile.
-  Result<bool> write_node(const NodeCondition& condition, bool keep);
+  Result<bool> write_node(const NodeFacts& facts, const NodeCondition& condition, bool keep);
   // When a quarter of its duration has passed: the server says there how long it waits for a sign
   // of life.
   Result<void> renew_lease();
@@ -57,6 +59,7 @@ class NodeRegistration {
   Informer<Node> informer_;
   mutable Mutex mutex_;
   mutable CondVar changed_;
+  Ip ip_ CORACLE_GUARDED_BY(mutex_);
   NodeCondition condition_ CORACLE_GUARDED_BY(mutex_);
   bool registered_ CORACLE_GUARDED_BY(mutex_) = false;
   bool told_ready_ CORACLE_GUARDED_BY(mutex_) = false;

@@ -15,14 +15,17 @@ PYTHON = "/usr/bin/python3"  # Pods see it
 
 # Answers every connection and every packet with the address that it came from.
 SERVER = f"""
-import socket, threading
+import socket, struct, threading
 tcp, udp = socket.socket(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+udp.setsockopt(socket.IPPROTO_IP, 8, 1)  # IP_PKTINFO
 tcp.bind(("0.0.0.0", {PORT})); udp.bind(("0.0.0.0", {PORT})); tcp.listen(64)
 def packets():
     while True:
-        data, peer = udp.recvfrom(65536)
-        udp.sendto((peer[0] + " %d" % len(data)).encode(), peer)
+        data, about, _, peer = udp.recvmsg(65536, 100)
+        # From the address that was asked for: on a node it is not the one that leads to Pods.
+        info = struct.pack("I4s4s", 0, about[0][2][8:12], bytes(4))
+        udp.sendmsg([(peer[0] + " %d" % len(data)).encode()], [(socket.IPPROTO_IP, 8, info)], 0, peer)
 threading.Thread(target=packets, daemon=True).start()
 print("up", flush=True)
 while True:

@@ -82,6 +82,16 @@ TEST_F(NodeRegistrationTest, LearnsItsPodCidr) {
   EXPECT_GT(changes_.load(), 0);
 }
 
+TEST_F(NodeRegistrationTest, PublishesAnAddressThatHasChanged) {
+  registration_.start();
+  registration_.set_condition(true, "KubeletReady", "up");
+  ASSERT_TRUE(registration_.wait_ready(soon()));
+  registration_.set_ip(*Ip::parse("192.0.2.60"));
+  EXPECT_TRUE(client_.await(kNodes, kNode, [](const Json& node) {
+    return node["status"]["addresses"][0]["address"] == "192.0.2.60";
+  }));
+}
+
 TEST_F(NodeRegistrationTest, ComesBackWhenItIsDeleted) {
   registration_.start();
   registration_.set_condition(true, "KubeletReady", "up");

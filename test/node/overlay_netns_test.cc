@@ -9,6 +9,7 @@
 #include "node/netlink/linux_kernel.h"
 #include "node/netns.h"
 #include "node/pod_network.h"
+#include "node/pod_network_watch.h"
 #include "support/packets.h"
 
 namespace coracle {
@@ -167,6 +168,35 @@ TEST_P(OverlayTest, TheUnderlaysMtuIsFollowedIntoThePods) {
   in("n2", [&] { return two_.network->ensure(); });
   for (NodeUnderTest* node : {&one_, &two_})
     node->mtu = GetParam() == OverlayBackend::HostGateway ? 1300 : 1250;
+  expect_everything_works();
+}
+
+TEST_P(OverlayTest, WhatOthersRemoveIsSeenAndPutBackButOurOwnChangesAreNoNews) {
+  in("n1", [&]() -> Result<void> {
+    const auto kernel = TRY(LinuxKernel::open());
+    const auto watch = TRY(PodNetworkWatch::open(IptablesVariant::Nft));
+    (void)watch->take();
+    watch->ensured({});
+    watch->expect(one_.network->applied());
+    const RemoteNode third{*Cidr::parse("10.42.3.0/24"), *Ip::parse("192.0.2.3")};
+    TRY(one_.network->set_remotes({as_remote(two_), third}));
+    watch->expect(one_.network->applied());
+    EXPECT_FALSE(watch->take().links);
+    const auto applied = one_.network->applied();
+    std::vector<Operation> damage;
+    for (const Route& r : applied->routes) damage.emplace_back(RemoveRoute{r});
+    for (const Neighbor& n : applied->neighbors) damage.emplace_back(RemoveNeighbor{n});
+    for (const FdbEntry& e : applied->fdb) damage.emplace_back(RemoveFdb{e});
+    EXPECT_FALSE(damage.empty());
+    for (const Operation& operation : damage) {
+      TRY(kernel->apply(operation));
+      EXPECT_TRUE(watch->take().links) << to_string(operation);
+      TRY(one_.network->ensure());
+      watch->expect(one_.network->applied());
+      EXPECT_FALSE(watch->take().links) << to_string(operation);
+    }
+    return {};
+  });
   expect_everything_works();
 }
 
