@@ -200,6 +200,7 @@ class NodeAgent final : public Agent {
               {{"old", node_ip_.to_string()}, {"new", ip.to_string()}});
     TRY(network_->set_node_ip(ip));
     node_ip_ = ip;
+    client_.reconnect();  // nothing comes back to the old one
     registration_.set_ip(ip);
     return {};
   }

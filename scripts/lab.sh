@@ -5,7 +5,7 @@ cd "$(dirname "$0")/.."
 scripts/setup.sh
 scripts/build.sh release coracle
 coracle=build/release/coracle
-"$coracle" lab up --nodes "${NODES:-1}"
+"$coracle" lab up --nodes "${NODES:-3}"
 export KUBECONFIG
 KUBECONFIG=$("$coracle" lab kubeconfig)
 kubectl apply -f manifests/examples
@@ -20,5 +20,6 @@ The lab runs. Try:
   curl $url/                 # answers come from the frontend Pods in turn
   kubectl delete pod backend-1 && kubectl get endpoints backend
   $coracle lab exec lab-node-1 -- iptables -t nat -S KUBE-SERVICES
+  $coracle lab cut lab-node-3 && kubectl get nodes -w      # and heal; move, flush, power-cut
   $coracle lab down          # leaves nothing behind
 EOF
