@@ -77,7 +77,7 @@ Result<LabMove> lab_move(const std::string& lab, const std::string& node);
 // stays. `data_dir` is the node's. `lab_start_node` starts it again.
 Result<void> lab_power_cut(const std::string& lab, const std::string& node,
                            const std::string& data_dir);
-// Flushes all iptables rules of the node and deletes all chains, as another program might.
+// Flushes the iptables rules of the node and deletes its chains, as another program might.
 Result<void> lab_flush(const std::string& lab, const std::string& node);
 
 // Runs argv in the network namespace of that name with our standard input and outputs; its exit
