@@ -62,7 +62,8 @@ void add_lab(CLI::App& app, LabFlags& flags, int& result) {
     return command;
   };
   auto* up = add("up", "start a lab, or what is missing of it");
-  up->add_option("--nodes", flags.nodes, "how many nodes (default: those it has, at first 3)");
+  up->add_option("--nodes", flags.nodes, "how many nodes (default: those it has, at first 3)")
+      ->check(CLI::Range(1, 250));
   up->callback([&] { result = lab_up(flags); });
   add("down", "stop a lab and leave nothing behind")->callback([&] { result = lab_down(flags); });
   add("status", "the lab's nodes and their processes")->callback([&] {

@@ -117,7 +117,7 @@ class Refusals(support.unittest.TestCase):
     def test_values_that_are_not_built_name_those_that_are(self):
         self.assertRegex(self.refused("--proxy-mode", "nftables"), "nftables.*iptables")
         self.assertRegex(self.refused("--runtime", "oci"), "oci.*process")
-        self.assertRegex(self.refused("--backend", "host-gw"), "host-gw.*vxlan")
+        self.assertRegex(self.refused("--backend", "wireguard"), "wireguard.*vxlan.*host-gw.*auto")
 
     def test_bad_addresses_are_named(self):
         self.assertIn("--pod-cidr", self.refused("--pod-cidr", "10.42.0.0/99"))
@@ -126,7 +126,7 @@ class Refusals(support.unittest.TestCase):
         self.assertIn("--cluster-dns", self.refused("--cluster-dns", "10.0.0.1"))
 
     def test_lab_names_and_sizes(self):
-        for args in (("--name", "much-too-long"), ("--name", "UPPER"), ("--nodes", "2")):
+        for args in (("--name", "much-too-long"), ("--name", "UPPER"), ("--nodes", "0"), ("--nodes", "251")):
             code, _, err = coracle("lab", "up", *args)
             self.assertNotEqual(code, 0, args)
             self.assertTrue(err.strip(), args)
