@@ -13,7 +13,8 @@ TEST(LabPlan, NamesAndAddressesFollowFromTheLabsName) {
   EXPECT_EQ(plan->subnet.to_string(), "10.250.0.0/24");
   EXPECT_EQ(plan->gateway.to_string(), "10.250.0.254");
   ASSERT_EQ(plan->nodes.size(), 2U);
-  EXPECT_EQ(plan->nodes[0], (LabNode{"lab-node-1", *Ip::parse("10.250.0.1"), "lab-v1", *Mac::parse("0a:58:0a:fa:00:01")}));
+  EXPECT_EQ(plan->nodes[0], (LabNode{"lab-node-1", *Ip::parse("10.250.0.1"), "lab-v1",
+                                     *Mac::parse("0a:58:0a:fa:00:01")}));
   EXPECT_EQ(plan->nodes[1].name, "lab-node-2");
 }
 
