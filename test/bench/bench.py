@@ -302,15 +302,65 @@ def bench_idle():
                 print("changed:", path, before["files"].get(path), after["files"][path], file=sys.stderr)
 
 
+def bench_cluster():
+    """A lab of three nodes: how soon it is Ready, how soon one more is, what it needs; TCP between Pods on two nodes (iperf3)."""
+    with Lab(3) as lab:
+        yield "lab of three nodes, to all Ready", lab.up_seconds * 1e3, "ms"
+        began = time.perf_counter()
+        lab.call("up", "--nodes", "4")
+        yield "one more node, to Ready", (time.perf_counter() - began) * 1e3, "ms"
+        time.sleep(10)
+        agents = [pid for pid, name in lab.processes().items() if "\0agent\0" in content(f"/proc/{pid}/cmdline")]
+        yield "memory of an agent", max(resident(pid) for pid in agents) / 1024, "MiB"
+        total = sum(number(f"/proc/{pid}/smaps_rollup", "Pss") for pid in lab.processes())
+        yield "memory of the whole lab of four nodes, PSS", total / 1024, "MiB"
+        if shutil.which("iperf3"):
+            yield from lab.throughput("TCP, Pod to Pod on another node, VXLAN")
+    if shutil.which("iperf3"):
+        yield "TCP over one veth pair, for comparison", veth_throughput(), "Gbit/s"
+
+
+def iperf(server, client, address):
+    """Gbit/s of a few seconds of TCP; both are beginnings of command lines."""
+    listening = subprocess.Popen([*server, "iperf3", "-s", "-1", "--forceflush"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    try:
+        while b"listening" not in listening.stdout.readline():
+            pass
+        done = subprocess.run([*client, "iperf3", "-J", "-t", "3", "-c", address], check=True, stdout=subprocess.PIPE, timeout=30)
+        return json.loads(done.stdout)["end"]["sum_received"]["bits_per_second"] / 1e9
+    finally:
+        listening.kill()
+        listening.wait()
+        listening.stdout.close()
+
+
+def veth_throughput():
+    names = [f"cb{os.getpid() % 1000000}{end}" for end in "ab"]
+    try:
+        for name in names:
+            subprocess.run(["ip", "netns", "add", name], check=True)
+        subprocess.run(["ip", "link", "add", "eth0", "netns", names[0], "type", "veth", "peer", "eth0", "netns", names[1]], check=True)
+        for i, name in enumerate(names):
+            subprocess.run(["ip", "-n", name, "addr", "add", f"192.0.2.{i + 1}/24", "dev", "eth0"], check=True)
+            subprocess.run(["ip", "-n", name, "link", "set", "eth0", "up"], check=True)
+        return iperf(*[["ip", "netns", "exec", name] for name in reversed(names)], "192.0.2.2")
+    finally:
+        for name in names:
+            subprocess.run(["ip", "netns", "del", name], check=False)
+
+
 class Lab:
     """A lab of this process, and what all of it uses."""
 
-    def __init__(self):
+    def __init__(self, nodes=1):
+        self.nodes = nodes
         self.name = f"b{os.getpid() % 1000000}"
         self.directory = "/var/lib/coracle/lab/" + self.name
 
     def __enter__(self):
-        self.call("up", "--nodes", "1")
+        began = time.perf_counter()
+        self.call("up", "--nodes", str(self.nodes))
+        self.up_seconds = time.perf_counter() - began
         return self
 
     def __exit__(self, *_):
@@ -326,6 +376,19 @@ class Lab:
         subprocess.run([*kubectl, "apply", "-f", examples], check=True, stdout=subprocess.DEVNULL, timeout=60)
         subprocess.run([*kubectl, "wait", "--for=condition=Ready", "pod", "--all", "--timeout=60s"], check=True,
                        stdout=subprocess.DEVNULL, timeout=70)
+
+    def throughput(self, what):
+        """Between two Pods with the host's files, on the second and the third node."""
+        kubectl = ["kubectl", "--kubeconfig", self.call("kubeconfig").strip()]
+        for i in (2, 3):
+            node = json.dumps({"spec": {"nodeName": f"{self.name}-node-{i}"}})
+            subprocess.run([*kubectl, "run", f"p{i}", "--image=coracle/host", "--overrides", node, "--command", "--", "sleep", "1000"],
+                           check=True, stdout=subprocess.DEVNULL, timeout=60)
+        subprocess.run([*kubectl, "wait", "--for=condition=Ready", "pod/p2", "pod/p3", "--timeout=60s"], check=True,
+                       stdout=subprocess.DEVNULL, timeout=70)
+        ip = subprocess.run([*kubectl, "get", "pod", "p3", "-o", "jsonpath={.status.podIP}"], check=True, stdout=subprocess.PIPE).stdout
+        ends = [[CORACLE, "lab", "exec", "--name", self.name, f"{self.name}-node-{i}", "--pod", f"default/p{i}", "--"] for i in (3, 2)]
+        yield what, iperf(*ends, ip.decode()), "Gbit/s"
 
     def processes(self):
         """{pid: name} of all that lives from the lab's files: nodes, supervisors, containers."""
