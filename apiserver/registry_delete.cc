@@ -130,7 +130,7 @@ Result<std::optional<Registry::Removed>> RegistryImpl::remove_once(const Resourc
   mark_deleting(kind, next, options, clock_);
   const bool gone = deletion_complete(next);
   if (!gone && next == old) return Outcome(Removed{old, false});
-  if (write.dry_run) return Outcome(Removed{gone ? old : std::move(next), gone});
+  if (write.dry_run) return Outcome(Removed{gone ? old : next, gone});
   if (gone) {
     auto removed = store_.remove(entry->key, entry->mod_revision);
     if (!removed && is_conflict(removed.error())) return Outcome();
