@@ -17,7 +17,7 @@ from test_mesh import NODES, PYTHON, SERVICES
 NOTICED = 12.0  # seconds from a cut to the Services' rules without that node
 FLUSHED = 1.0   # until rules that somebody has flushed are back
 MOVED = 2.0     # of failures of new connections after a move
-PATIENCE = 1.0  # of a request: one that began in time may end that much later
+PATIENCE = 3.0  # of a request: long enough for a lost SYN to be sent again
 
 # One line per request to argv[1]: when it began, and who answered or what went wrong.
 REQUESTS = f"""
