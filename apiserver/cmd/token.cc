@@ -70,8 +70,7 @@ Result<void> remove(const TokenFlags& flags, const std::string& given) {
   if (!is_bootstrap_token(id + ".0123456789abcdef"))
     return Error{Code::BadRequest, "\"" + id + "\" is no token's id: 6 of a-z and 0-9"};
   const auto client = TRY(make_http_client(TRY(options_of(flags))));
-  auto gone =
-      client->remove(resources::kSecrets, {kTokenNamespace, token_secret_name(id)}, {});
+  auto gone = client->remove(resources::kSecrets, {kTokenNamespace, token_secret_name(id)}, {});
   if (!gone && is_not_found(gone.error()))
     return Error{Code::NotFound, "there is no token \"" + id + "\""};
   return gone;

@@ -12,7 +12,7 @@ import unittest
 
 import support
 from support import CORACLE, Lab, eventually, run
-from test_mesh import NODES, PYTHON, SERVICES
+from test_mesh import NODES, PYTHON, SERVICES, pod
 
 NOTICED = 12.0  # seconds from a cut to the Services' rules without that node
 FLUSHED = 1.0   # until rules that somebody has flushed are back
@@ -62,28 +62,11 @@ class Requests:
         return [(float(l[0]), " ".join(l[2:])) for l in self.lines if l[1] != "ok"]
 
 
-def pods(lab):
-    return "".join(f"""
----
-apiVersion: v1
-kind: Pod
-metadata: {{name: p{i}, labels: {{app: echo}}}}
-spec:
-  nodeName: {lab.node(i)}
-  terminationGracePeriodSeconds: 1
-  containers:
-  - name: echo
-    image: coracle/echo
-    ports: [{{containerPort: 5000}}]
-    readinessProbe: {{httpGet: {{path: /healthz, port: 5000}}, periodSeconds: 1}}
-""" for i in NODES)
-
-
 class Faults(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.lab = Lab(nodes=3)
-        cls.lab.k("apply", "-f", "-", stdin=pods(cls.lab) + SERVICES)
+        cls.lab.k("apply", "-f", "-", stdin="".join(pod(cls.lab, i) for i in NODES) + SERVICES)
         cls.lab.wait_ready(*[f"p{i}" for i in NODES])
 
     @classmethod
