@@ -2,6 +2,7 @@
 // kubeconfig.
 #pragma once
 
+#include <coracle/byte_stream.h>
 #include <coracle/clock.h>
 #include <coracle/net.h>
 #include <coracle/result.h>
@@ -21,6 +22,8 @@ struct ApiServerOptions {
   const Clock& clock;
   std::string bind_address = "0.0.0.0";  // an unspecified address means every one, IPv4 and IPv6
   int port = 6443;                       // 0: any free one
+  int tunnel_port = -1;                  // where nodes open their tunnels; 0: any, -1: nowhere
+  bool tunnel_port_may_move = false;     // to any free one when that is taken
   std::string data_dir = {};             // <data_dir>/pki and <data_dir>/kubeconfig are kept there
   std::vector<Ip> addresses = {};        // of this server; the first goes into the kubeconfig
   std::string cluster_domain = "cluster.local";
@@ -43,8 +46,16 @@ class ApiServer {
   static Result<std::unique_ptr<ApiServer>> create(const ApiServerOptions& options);
   virtual ~ApiServer() = default;
   virtual int port() const = 0;
+  virtual int tunnel_port() const = 0;  // 0: there is none
+  // The tunnel of the node that runs in this process: the other end is the agent's. Thread-safe.
+  virtual Result<std::unique_ptr<ByteStream>> open_tunnel(const std::string& node) = 0;
   virtual std::string kubeconfig_path() const = 0;
+  // Where clients find it now: "https://10.0.0.7:6443". Thread-safe.
+  virtual std::string url() const = 0;
   virtual void set_ready(bool ready) = 0;
+  // The addresses of this server from now on: names them in its certificate, the first in the
+  // kubeconfig. Connections that are open stay. Thread-safe.
+  virtual Result<void> set_addresses(const std::vector<Ip>& addresses) = 0;
   // Ends watches and connections. Idempotent.
   virtual void stop() = 0;
 };

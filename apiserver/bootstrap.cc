@@ -1,5 +1,7 @@
 #include "bootstrap.h"
 
+#include <coracle/tunnel.h>
+
 #include <nlohmann/json.hpp>
 
 namespace coracle {
@@ -87,6 +89,32 @@ Result<void> ensure_service(Registry& registry, const BootstrapOptions& options)
   return {};
 }
 
+Json dns_service(const Ip& address) {
+  return {{"metadata",
+           {{"name", "kube-dns"},
+            {"labels",
+             {{"k8s-app", "kube-dns"},
+              {"kubernetes.io/cluster-service", "true"},
+              {"kubernetes.io/name", "Coracle"}}}}},
+          {"spec",
+           {{"type", "ClusterIP"},
+            {"clusterIP", address.to_string()},
+            {"ports", Json::array({{{"name", "dns"}, {"protocol", "UDP"}, {"port", 53}},
+                                   {{"name", "dns-tcp"}, {"protocol", "TCP"}, {"port", 53}}})}}}};
+}
+
+// "namespace/name" of the Service that has the address; "" when none has.
+Result<std::string> holder_of(const Registry& registry, const Ip& address) {
+  const ResourceKind* kind = TRY(kind_of(registry, resources::kServices));
+  for (const EntryPtr& entry : TRY(registry.list(*kind, {})).entries) {
+    const Json service = Json::parse(entry->value, nullptr, false);
+    if (json_string(service, {"spec", "clusterIP"}) == address.to_string())
+      return json_string(service, {"metadata", "namespace"}) + "/" +
+             json_string(service, {"metadata", "name"});
+  }
+  return std::string();
+}
+
 // Its label tells agents which addresses are the server's, and keeps its name from being taken.
 Result<void> ensure_node(Registry& registry, const std::string& name) {
   const Json labels = {{"node-role.kubernetes.io/control-plane", ""}};
@@ -110,6 +138,41 @@ Result<void> bootstrap(Registry& registry, const BootstrapOptions& options) {
   }
   TRY(ensure_service(registry, options));
   if (!options.node_name.empty()) TRY(ensure_node(registry, options.node_name));
+  return publish_server(registry, options);
+}
+
+Result<void> ensure_dns_service(Registry& registry, const Ip& address, const std::string& domain) {
+  const std::string holder = TRY(holder_of(registry, address));
+  if (!holder.empty() && holder != "kube-system/kube-dns")
+    return Error{Code::Conflict, "the Service " + holder + " has the cluster's DNS address " +
+                                     address.to_string() +
+                                     ", whose port 53 leads to the cluster's DNS on every node"};
+  const ResourceKind* kind = TRY(kind_of(registry, resources::kServices));
+  const ObjectKey key{"kube-system", "kube-dns"};
+  if (holder.empty() && registry.get(*kind, key))
+    return Error{Code::Conflict,
+                 "the Service kube-system/kube-dns has another address than the cluster's DNS, " +
+                     address.to_string() + ": delete it, and the next start makes it anew"};
+  TRY(create_missing(registry, resources::kServices, key.ns, dns_service(address)));
+  const Json annotations = {{kClusterDomainAnnotation, domain}};
+  const auto told = registry.patch(
+      *kind, key, "", {PatchType::JsonMerge, Json{{"metadata", {{"annotations", annotations}}}}},
+      {}, {});
+  if (!told) return told.error().context("telling the cluster's domain");
+  return {};
+}
+
+Result<void> publish_tunnel(Registry& registry, int port) {
+  const ResourceKind* kind = TRY(kind_of(registry, resources::kServices));
+  const Json annotations = {{kTunnelPortAnnotation, std::to_string(port)}};
+  const auto told = registry.patch(
+      *kind, {"default", "kubernetes"}, "",
+      {PatchType::JsonMerge, Json{{"metadata", {{"annotations", annotations}}}}}, {}, {});
+  if (!told) return told.error().context("telling the nodes where their tunnels go");
+  return {};
+}
+
+Result<void> publish_server(Registry& registry, const BootstrapOptions& options) {
   // Endpoints refuse these, and no Pod could use them; a server that only listens there has none.
   const Ip& server = options.server_address;
   if (server.is_loopback() || server.is_unspecified() || server.is_link_local()) return {};

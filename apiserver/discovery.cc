@@ -23,6 +23,7 @@ std::vector<Subresource> subresources_of(const ResourceKind& kind) {
       {"binding", "Binding", {"create"}},
       {"eviction", "Eviction", {"create"}, "policy", "v1"},
       {"log", "", {"get"}},
+      {"scale", "Scale", {"get", "patch", "update"}, "autoscaling", "v1"},
       {"finalize", "", {"update"}}};
   std::vector<Subresource> out;
   for (const std::string& name : kind.subresources) {

@@ -1,5 +1,6 @@
 #include "handlers.h"
 
+#include <coracle/log.h>
 #include <coracle/metrics.h>
 
 #include <algorithm>
@@ -35,6 +36,7 @@ bool has_subresource(const ResourceKind& kind, const std::string& name) {
 bool subresource_allows(const std::string& name, Verb verb) {
   if (name == "binding" || name == "eviction") return verb == Verb::Create;
   if (name == "finalize") return verb == Verb::Update;
+  if (name == "log") return verb == Verb::Get;
   return verb == Verb::Get || verb == Verb::Update || verb == Verb::Patch;
 }
 
@@ -70,7 +72,8 @@ metrics::Histogram durations("apiserver_request_duration_seconds",
 void count(const HttpRequest& request, const StatusSubject& subject, const HttpResponse& response,
            std::chrono::steady_clock::time_point begin) {
   const bool resource = !subject.kind.empty();
-  std::string verb = response.stream ? "WATCH" : request.method;
+  const bool log = response.content_type == "text/plain";  // the only stream that is no watch
+  std::string verb = response.stream && !log ? "WATCH" : request.method;
   if (!resource && verb != "GET" && verb != "HEAD") verb = "other";
   const std::string plural = resource ? subject.plural : "";
   requests.add(1, {{"verb", verb}, {"resource", plural}, {"code", std::to_string(response.code)}});
@@ -114,7 +117,17 @@ bool Handlers::is_node(const HttpRequest& request) const {
 HttpResponse Handlers::handle(const HttpRequest& request) const {
   const auto begin = std::chrono::steady_clock::now();
   StatusSubject subject;
-  auto answer = dispatch(request, subject);
+  // Exceptions of libraries end where they are called. Should one be forgotten, the request fails,
+  // not the server.
+  auto answer = [&]() -> Answer {
+    try {
+      return dispatch(request, subject);
+    } catch (const Json::exception& error) {
+      log::error("api", "a request met an exception",
+                 {{"path", request.path}, {"error", error.what()}});
+      return Error{Code::Internal, error.what()};
+    }
+  }();
   HttpResponse response = answer ? std::move(*answer) : failure(answer.error(), subject);
   count(request, subject, response, begin);
   return response;
@@ -160,6 +173,7 @@ Handlers::Answer Handlers::resource(const Asked& asked, StatusSubject& subject) 
   const Verb verb = TRY(verb_of(request.method, route, query));
   if (!route.subresource.empty() && !subresource_allows(route.subresource, verb))
     return not_supported(route, verb);
+  if (route.subresource == "log") return log(asked, *kind);
   const bool write_all = route.ns.empty() && kind->resource.namespaced;
   if (write_all && (verb == Verb::Create || verb == Verb::DeleteCollection))
     return not_supported(route, verb);
@@ -172,9 +186,10 @@ Handlers::Answer Handlers::resource(const Asked& asked, StatusSubject& subject) 
 Handlers::Answer Handlers::run(const Call& call, Verb verb, StatusSubject& subject) const {
   if (call.kind.answer)
     return verb == Verb::Create ? ask(call) : Answer(not_supported(call.route, verb));
+  const bool scale = call.route.subresource == "scale";
   switch (verb) {
     case Verb::Get:
-      return get(call);
+      return scale ? get_scale(call) : get(call);
     case Verb::List:
       return list(call);
     case Verb::Watch:
@@ -184,9 +199,9 @@ Handlers::Answer Handlers::run(const Call& call, Verb verb, StatusSubject& subje
       if (call.route.subresource == "eviction") return evict(call);
       return create(call, subject);
     case Verb::Update:
-      return update(call);
+      return scale ? update_scale(call) : update(call);
     case Verb::Patch:
-      return patch(call);
+      return scale ? patch_scale(call) : patch(call);
     case Verb::Delete:
       return remove(call);
     case Verb::DeleteCollection:
@@ -217,7 +232,7 @@ Handlers::Answer Handlers::list(const Call& call) const {
   HttpResponse response = error_response(page.error());
   Json status = error_status(page.error(), {});
   status["metadata"]["continue"] = inconsistent_continuation(request.continue_token);
-  response.body = status.dump() + "\n";
+  response.body = status.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
   return response;
 }
 

@@ -8,6 +8,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <semaphore>
 #include <string>
 
 #include "auth.h"
@@ -17,6 +18,7 @@
 #include "registry.h"
 #include "router.h"
 #include "status.h"
+#include "tunnel/tunnel_hub.h"
 #include "watch_stream.h"
 
 namespace coracle {
@@ -27,12 +29,15 @@ class Handlers {
     Registry& registry;
     const Clock& clock;
     const Authenticator& authenticator;
-    std::string version;         // of Coracle
-    std::string server_address;  // "host:port", for /api
+    std::string version;                          // of Coracle
+    std::function<std::string()> server_address;  // "host:port" now, for /api
     WatchTimes watch_times;
     std::string ca_pem = {};  // what /cacerts shows
     // Lets a node join: join.h. Null: none can.
     std::function<Result<Json>(const Identity& who, const HttpRequest& request)> join = {};
+    // The way to the nodes; null: there is none. Outlives the handlers and their streams.
+    TunnelHub* tunnels = nullptr;
+    int log_turns = 8;  // how many may wait at a time for a node to answer
   };
   explicit Handlers(Options options);
 
@@ -94,11 +99,28 @@ class Handlers {
   Answer remove(const Call& call) const;
   Answer remove_collection(const Call& call) const;
 
+  // handlers_scale.cc
+  Answer get_scale(const Call& call) const;
+  Answer update_scale(const Call& call) const;
+  Answer patch_scale(const Call& call) const;
+  Result<Json> stored_scale(const Call& call) const;
+  Result<Json> write_scale(const Call& call, const Json& scale, const WriteOptions& options) const;
+
+  // handlers_log.cc
+  Answer log(const Asked& asked, const ResourceKind& kind) const;
+  // Once the node has begun to answer.
+  Result<std::unique_ptr<TunnelStream>> ask_node(const std::string& node,
+                                                 const TunnelRequest& request) const;
+
+  // The body as an object of the kind, named as the URL says.
+  static Result<Json> decode_named_body(const Call& call, const ResourceKind& kind,
+                                        const std::string& options_kind);
   // What is asked of a write besides what its query says.
   Result<WriteOptions> write_options_of(const Call& call, const std::string& options_kind) const;
 
   Options options_;
   std::unique_ptr<AccessView> view_;
+  mutable std::counting_semaphore<> log_turns_;
   std::atomic<bool> ready_{false};
   // Large, rarely asked for, and mostly by clients that unpack it themselves.
   struct Packed {

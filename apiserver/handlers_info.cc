@@ -61,7 +61,9 @@ bool wants_json(const HttpRequest& request) {
 }  // namespace
 
 Handlers::Handlers(Options options)
-    : options_(std::move(options)), view_(access_view(options_.registry)) {
+    : options_(std::move(options)),
+      view_(access_view(options_.registry)),
+      log_turns_(options_.log_turns) {
   serve_process_metrics();
   const auto& kinds = options_.registry.kinds();
   openapi_v2_ = pack(std::string(kOpenApiV2Type), openapi_v2_protobuf(kinds));
@@ -143,7 +145,7 @@ Handlers::Answer Handlers::discovery(const HttpRequest& request, const ApiPath& 
   }
   const std::string json = "application/json";
   if (route.target == Target::CoreVersions)
-    return cached(request, json, discovery_api_versions(options_.server_address));
+    return cached(request, json, discovery_api_versions(options_.server_address()));
   if (route.target == Target::Groups) return cached(request, json, discovery_api_groups(kinds));
   if (route.target == Target::Group)
     return cached(request, json, TRY(discovery_api_group(kinds, route.group)));

@@ -151,6 +151,16 @@ Handlers::Answer Handlers::bind(const Call& call) const {
   return response;
 }
 
+Result<Json> Handlers::decode_named_body(const Call& call, const ResourceKind& kind,
+                                         const std::string& options_kind) {
+  const FieldValidation validation = TRY(field_validation(call.query, options_kind));
+  Warnings warnings;
+  Json object = TRY(decode_body(call.http, kind.resource, kind.schema_type, validation, warnings));
+  TRY(check_name(object, call.route.name));
+  name_after_url(object, call.route.name);
+  return object;
+}
+
 Handlers::Answer Handlers::update(const Call& call) const {
   const WriteOptions options = TRY(write_options_of(call, "UpdateOptions"));
   const FieldValidation validation = TRY(field_validation(call.query, "UpdateOptions"));

@@ -35,9 +35,9 @@ class HttpGate {
   struct Options {
     std::string bind_address;  // "" or an unspecified address: every address, IPv4 and IPv6
     int port = 0;              // 0: any free one
-    ssl_ctx_st* tls = nullptr;
-    std::size_t max_connections = 1024;  // waiting and served
-    std::size_t max_per_source = 512;    // by address
+    const SharedTlsContext* tls = nullptr;  // outlives the gate
+    std::size_t max_connections = 1024;     // waiting and served
+    std::size_t max_per_source = 512;       // by address
     std::size_t max_head = std::size_t{64} * 1024;
     std::chrono::milliseconds header_timeout{10'000};  // handshake and head together
     std::chrono::milliseconds idle_timeout{180'000};   // between requests

@@ -64,6 +64,8 @@ class Server : public HttpServer {
 
   Result<void> start();
   int port() const override { return gate_->port(); }
+  Result<void> set_certificate(const std::string& certificate_pem,
+                               const std::string& key_pem) override;
   void stop() override { halt(); }
 
  private:
@@ -100,7 +102,7 @@ class Server : public HttpServer {
   SocketDeadlines deadlines_;
   std::counting_semaphore<> body_readers_;
   std::atomic<int> queued_{0};  // connections that wait for a thread
-  TlsContext tls_;
+  SharedTlsContext tls_;
   SlowAnswers slow_answers_;
   std::unique_ptr<HttpGate> gate_;
   std::unique_ptr<StreamLoop> streams_;
@@ -346,7 +348,7 @@ Result<void> Server::start_gate() {
   HttpGate::Options gate;
   gate.bind_address = options_.bind_address;
   gate.port = options_.port;
-  gate.tls = tls_.get();
+  gate.tls = &tls_;
   gate.max_connections = options_.max_connections;
   gate.max_per_source = options_.max_per_source;
   gate.max_head = kMaxHead;
@@ -363,12 +365,18 @@ Result<void> Server::start_gate() {
 }
 
 Result<void> Server::start() {
-  tls_ = TRY(tls_context(options_.certificate_pem, options_.key_pem, options_.client_ca_pem));
+  TRY(set_certificate(options_.certificate_pem, options_.key_pem));
   streams_ = TRY(StreamLoop::create(options_.write_timeout));
   watchers_.emplace("apiserver_watchers", "Watches that are open.",
                     [this] { return static_cast<double>(streams_->size()); });
   TRY(start_threads());
   return start_gate();
+}
+
+Result<void> Server::set_certificate(const std::string& certificate_pem,
+                                     const std::string& key_pem) {
+  tls_.set(TRY(tls_context(certificate_pem, key_pem, options_.client_ca_pem)));
+  return {};
 }
 
 void Server::halt() {

@@ -68,6 +68,10 @@ class HttpServer {
   static Result<std::unique_ptr<HttpServer>> create(Options options);
   virtual ~HttpServer() = default;
   virtual int port() const = 0;
+  // For connections that begin from now on. Thread-safe. Internal for a key that does not fit; then
+  // the old certificate stays.
+  virtual Result<void> set_certificate(const std::string& certificate_pem,
+                                       const std::string& key_pem) = 0;
   // Ends streams and connections, and waits for their threads. Idempotent.
   virtual void stop() = 0;
 };

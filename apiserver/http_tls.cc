@@ -86,6 +86,17 @@ Result<TlsContext> tls_context(const std::string& certificate_pem, const std::st
   return context;
 }
 
+void SharedTlsContext::set(TlsContext context) {
+  const std::lock_guard lock(mutex_);
+  context_ = std::move(context);
+}
+
+TlsContext SharedTlsContext::get() const {
+  const std::lock_guard lock(mutex_);
+  if (context_) SSL_CTX_up_ref(context_.get());
+  return TlsContext(context_.get());
+}
+
 TlsSocket& TlsSocket::operator=(TlsSocket&& other) noexcept {
   std::swap(ssl_, other.ssl_);
   std::swap(fd_, other.fd_);
@@ -109,9 +120,9 @@ TlsSocket::Step TlsSocket::step_of(int result) const {
   }
 }
 
-TlsSocket::Step TlsSocket::shake_hands(ssl_ctx_st& context) {
+TlsSocket::Step TlsSocket::shake_hands(const SharedTlsContext& contexts) {
   if (ssl_ == nullptr) {
-    ssl_ = SSL_new(&context);
+    ssl_ = SSL_new(contexts.get().get());
     if (ssl_ == nullptr || SSL_set_fd(ssl_, fd_) != 1) return Step::Broken;
     SSL_set_accept_state(ssl_);
     watch_peer(fd_);

@@ -2,9 +2,11 @@
 // that never block.
 #pragma once
 
+#include <coracle/byte_stream.h>
 #include <coracle/result.h>
 
 #include <memory>
+#include <mutex>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -25,14 +27,23 @@ using TlsContext = std::unique_ptr<ssl_ctx_st, TlsContextDeleter>;
 Result<TlsContext> tls_context(const std::string& certificate_pem, const std::string& key_pem,
                                const std::string& client_ca_pem);
 
+// The context that new connections take, replaced while others use it: those that have begun keep
+// theirs. Thread-safe.
+class SharedTlsContext {
+ public:
+  void set(TlsContext context);
+  TlsContext get() const;  // shares it; null before the first set()
+
+ private:
+  mutable std::mutex mutex_;
+  TlsContext context_;
+};
+
 // A connection and its descriptor, both closed with it. Nothing here waits. Not thread-safe.
 class TlsSocket {
  public:
-  enum class Step { Done, WantsRead, WantsWrite, Broken };
-  struct Moved {
-    Step step = Step::Done;
-    std::size_t bytes = 0;
-  };
+  using Step = ByteStream::Step;
+  using Moved = ByteStream::Moved;
 
   TlsSocket() = default;
   explicit TlsSocket(int fd) : fd_(fd) {}  // non-blocking; TLS begins with shake_hands()
@@ -47,7 +58,7 @@ class TlsSocket {
   int fd() const { return fd_; }
 
   // To be called again after what it wants, until it is Done or Broken.
-  Step shake_hands(ssl_ctx_st& context);
+  Step shake_hands(const SharedTlsContext& contexts);
   // The peer spoke HTTP without TLS, which broke shake_hands().
   bool spoke_plain_http() const { return plain_http_; }
   std::string peer_certificate() const;  // DER; "" = none

@@ -121,6 +121,7 @@ std::vector<std::string> roots_of(const std::vector<ResourceKind>& kinds) {
     for (const std::string& sub : kind.subresources) {
       if (sub == "binding") roots.emplace_back("core.v1.Binding");
       if (sub == "eviction") roots.emplace_back("policy.v1.Eviction");
+      if (sub == "scale") roots.emplace_back("autoscaling.v1.Scale");
     }
   }
   return roots;

@@ -374,6 +374,9 @@ Result<Json> RegistryImpl::bind(const ResourceKind& kind, const ObjectKey& key, 
     if (!bound.empty())
       return conflict(kind.resource, key.name,
                       "pod " + key.name + " is already assigned to node \"" + bound + "\"");
+    if (!array_in(object_at(current, "spec"), "schedulingGates").empty())
+      return conflict(kind.resource, key.name,
+                      "pod " + key.name + " has non-empty .spec.schedulingGates");
     Json next = current;
     object_in(next, "spec")["nodeName"] = node;
     Json condition = {{"type", "PodScheduled"},

@@ -57,7 +57,7 @@ bool fill(Stream& stream) {
       stream.out[kDigits - 1 - i] = "0123456789abcdef"[(size >> (4 * i)) & 0xf];
     stream.out += "\r\n";
   }
-  if (stream.ending) stream.out += "0\r\n\r\n";
+  if (stream.ending && !stream.source->broken()) stream.out += "0\r\n\r\n";
   return !stream.out.empty();
 }
 
@@ -236,7 +236,9 @@ class Loop final : public StreamLoop {
   void wait_for(Id id, Stream& stream) {
     if (!stream.blocked) listen_for(id, stream, EPOLLIN | EPOLLRDHUP | EPOLLOUT);
     stream.blocked = true;
-    set_due(id, stream, steady_clock::now() + write_timeout_);
+    set_due(id, stream,
+            stream.source->patient() ? steady_clock::time_point::max()
+                                     : steady_clock::now() + write_timeout_);
   }
   void unblock(Id id, Stream& stream) {
     if (stream.blocked) listen_for(id, stream, EPOLLIN | EPOLLRDHUP);

@@ -26,11 +26,16 @@ class StreamSource {
   virtual bool produce(std::string& out, std::size_t room) = 0;
   // When produce has something to say even if nothing wakes it.
   virtual std::chrono::steady_clock::time_point due() const = 0;
+  // After the last bytes: there should have been more, and the client shall see that.
+  virtual bool broken() const { return false; }
+  // A client may take nothing for as long as it is there: somebody reads in a pager.
+  virtual bool patient() const { return false; }
 };
 
 class StreamLoop {
  public:
-  // A client that takes nothing for `write_timeout` is cut off. Internal: no descriptors left.
+  // A client that takes nothing for `write_timeout` is cut off, unless its source is patient.
+  // Internal: no descriptors left.
   static Result<std::unique_ptr<StreamLoop>> create(std::chrono::milliseconds write_timeout);
   virtual ~StreamLoop() = default;
   // Serves the stream to its end or the client's. `chunked`: framed as HTTP/1.1 says (RFC 9112

@@ -15,6 +15,7 @@
 #include "scheduler.h"
 #include "service_account.h"
 #include "taint_eviction.h"
+#include "workloads.h"
 
 namespace coracle {
 namespace {
@@ -31,8 +32,15 @@ struct Caches {
         nodes(client, resources::kNodes),
         endpoints(client, resources::kEndpoints),
         slices(client, resources::kEndpointSlices),
-        leases(client, resources::kLeases, {.ns = kLeaseNamespace}),
-        owners(client) {
+        leases(client, resources::kLeases),
+        deployments(client, resources::kDeployments),
+        sets(client, resources::kReplicaSets),
+        daemons(client, resources::kDaemonSets),
+        namespaces(client, resources::kNamespaces),
+        accounts(client, resources::kServiceAccounts),
+        config_maps(client, resources::kConfigMaps),
+        secrets(client, resources::kSecrets),
+        revisions(client, resources::kControllerRevisions) {
     const auto by_namespace = [](const auto& object) {
       return std::vector<std::string>{object.meta.ns};
     };
@@ -42,29 +50,33 @@ struct Caches {
       return std::vector<std::string>{slice.meta.ns + "/" + slice.service_name()};
     });
   }
+  // What the garbage collector looks at: every kind that can own or be owned.
+  void add_to(OwnerGraph& owners) {
+    owners.add(resources::kNamespaces, namespaces);
+    owners.add(resources::kNodes, nodes);
+    owners.add(resources::kPods, pods);
+    owners.add(resources::kServices, services);
+    owners.add(resources::kEndpoints, endpoints);
+    owners.add(resources::kEndpointSlices, slices);
+    owners.add(resources::kConfigMaps, config_maps);
+    owners.add(resources::kSecrets, secrets);
+    owners.add(resources::kServiceAccounts, accounts);
+    owners.add(resources::kLeases, leases);
+    owners.add(resources::kDeployments, deployments);
+    owners.add(resources::kReplicaSets, sets);
+    owners.add(resources::kDaemonSets, daemons);
+    owners.add(resources::kControllerRevisions, revisions);
+  }
   void start() {
-    services.start();
-    pods.start();
-    nodes.start();
-    endpoints.start();
-    slices.start();
-    leases.start();
-    owners.start();
+    each([](auto& cache) { cache.start(); });
   }
   void stop() {
-    services.stop();
-    pods.stop();
-    nodes.stop();
-    endpoints.stop();
-    slices.stop();
-    leases.stop();
-    owners.stop();
+    each([](auto& cache) { cache.stop(); });
   }
-  bool wait_synced(Deadline deadline) const {
-    return services.wait_synced(deadline) && pods.wait_synced(deadline) &&
-           nodes.wait_synced(deadline) && endpoints.wait_synced(deadline) &&
-           slices.wait_synced(deadline) && leases.wait_synced(deadline) &&
-           owners.wait_synced(deadline);
+  bool wait_synced(Deadline deadline) {
+    bool all = true;
+    each([&](auto& cache) { all = all && cache.wait_synced(deadline); });
+    return all;
   }
 
   Informer<Service> services;
@@ -73,7 +85,29 @@ struct Caches {
   Informer<Endpoints> endpoints;
   Informer<EndpointSlice> slices;
   Informer<Lease> leases;
-  OwnerGraph owners;
+  Informer<Deployment> deployments;
+  Informer<ReplicaSet> sets;
+  Informer<DaemonSet> daemons;
+  Informer<Metadata> namespaces, accounts, config_maps, secrets, revisions;
+
+ private:
+  template <typename F>
+  void each(const F& f) {
+    f(services);
+    f(pods);
+    f(nodes);
+    f(endpoints);
+    f(slices);
+    f(leases);
+    f(deployments);
+    f(sets);
+    f(daemons);
+    f(namespaces);
+    f(accounts);
+    f(config_maps);
+    f(secrets);
+    f(revisions);
+  }
 };
 
 class AllControllers : public Controllers {
@@ -87,15 +121,20 @@ class AllControllers : public Controllers {
         mirroring_(client, caches_.services, caches_.endpoints, caches_.slices),
         load_balancers_(client, caches_.services, caches_.nodes, events_, options.taken_ports),
         node_ipam_(client, caches_.nodes, events_, options.pod_cidr, options.node_cidr_prefix),
-        scheduler_(client, clock, caches_.pods, caches_.nodes, caches_.services, scheduler_events_),
+        scheduler_(client, clock, caches_.pods, caches_.services, scheduler_events_),
         node_lifecycle_(client, clock, caches_.nodes, caches_.leases, caches_.pods, events_,
                         options.node_monitor_grace_period),
         taint_eviction_(client, clock, caches_.pods, caches_.nodes, events_,
                         options.node_monitor_grace_period),
         pod_gc_(client, clock, caches_.pods, caches_.nodes),
-        collector_(client, caches_.owners, events_),
-        namespaces_(client, namespace_cache()),
-        accounts_(client, namespace_cache(), account_cache()) {
+        collector_(client, owners_, events_),
+        namespaces_(client, caches_.namespaces),
+        accounts_(client, caches_.namespaces, caches_.accounts),
+        workloads_(
+            client, clock,
+            {caches_.pods, caches_.nodes, caches_.deployments, caches_.sets, caches_.daemons},
+            events_) {
+    caches_.add_to(owners_);
     const auto synced = [this](Deadline deadline) { return caches_.wait_synced(deadline); };
     const auto add = [&](const char* name, Reconciler& reconciler) {
       controllers_.push_back(std::make_unique<Controller>(name, clock, reconciler, synced));
@@ -104,11 +143,15 @@ class AllControllers : public Controllers {
     watch_services(add("endpoints", endpoints_), add("endpointslice", slices_),
                    add("endpointslice-mirroring", mirroring_));
     watch_nodes(add("load-balancer", load_balancers_), add("node-ipam", node_ipam_));
-    watch_pods(add("scheduler", scheduler_), add("pod-gc", pod_gc_));
+    scheduler_.watch(caches_.pods, caches_.nodes, caches_.namespaces, add("scheduler", scheduler_));
+    watch_pods(add("pod-gc", pod_gc_));
     watch_health(add("node-lifecycle", node_lifecycle_), add("taint-eviction", taint_eviction_));
     watch_namespaces(add("namespace", namespaces_), add("service-account", accounts_));
+    workloads_.watch({add("deployment", workloads_.deployments()),
+                      add("replicaset", workloads_.replica_sets()),
+                      add("daemonset", workloads_.daemon_sets())});
     WorkQueue* garbage = add("garbage-collector", collector_);
-    caches_.owners.on_change([garbage](const ObjectKey& key) { garbage->add(key); });
+    owners_.on_change([garbage](const ObjectKey& key) { garbage->add(key); });
   }
   ~AllControllers() override { halt(); }
 
@@ -119,9 +162,6 @@ class AllControllers : public Controllers {
   void stop() override { halt(); }
 
  private:
-  Informer<Metadata>& namespace_cache() { return caches_.owners.cache(resources::kNamespaces); }
-  Informer<Metadata>& account_cache() { return caches_.owners.cache(resources::kServiceAccounts); }
-
   // A Service concerns itself; a Pod, the Services that select it or did; Endpoints and slices that
   // someone touched, the Service they belong to.
   void watch_services(WorkQueue* endpoints, WorkQueue* slices, WorkQueue* mirroring) {
@@ -183,29 +223,23 @@ class AllControllers : public Controllers {
         });
   }
 
-  // A Pod concerns itself; a Node, every Pod that waits for one, and its own when it comes or goes;
-  // a Pod that ends makes room.
-  void watch_pods(WorkQueue* scheduler, WorkQueue* gc) {
-    caches_.pods.on_change([=](const ObjectKey& key) {
-      scheduler->add(key);
-      gc->add(key);
-    });
+  // A Pod concerns itself; a Node that comes or goes, its Pods.
+  void watch_pods(WorkQueue* gc) {
+    caches_.pods.on_change([=](const ObjectKey& key) { gc->add(key); });
     caches_.nodes.on_change_values(
         [=, this](const ObjectKey& key, const auto& old, const auto& now) {
-          for (const auto& pod : caches_.pods.list()) {
-            if (pod->node_name.empty()) scheduler->add(pod->meta.key());
-            if ((old == nullptr) != (now == nullptr) && pod->node_name == key.name)
-              gc->add(pod->meta.key());
-          }
+          if ((old == nullptr) == (now == nullptr)) return;
+          for (const auto& pod : caches_.pods.list())
+            if (pod->node_name == key.name) gc->add(pod->meta.key());
         });
   }
 
   void watch_namespaces(WorkQueue* namespaces, WorkQueue* accounts) {
-    namespace_cache().on_change([=](const ObjectKey& key) {
+    caches_.namespaces.on_change([=](const ObjectKey& key) {
       namespaces->add(key);
       accounts->add(key);
     });
-    account_cache().on_change([=](const ObjectKey& key) {
+    caches_.accounts.on_change([=](const ObjectKey& key) {
       if (key.name == "default") accounts->add({"", key.ns});
     });
   }
@@ -216,6 +250,7 @@ class AllControllers : public Controllers {
   }
 
   Caches caches_;
+  OwnerGraph owners_;
   EventRecorder scheduler_events_, events_;
   EndpointsController endpoints_;
   EndpointSliceController slices_;
@@ -229,6 +264,7 @@ class AllControllers : public Controllers {
   GarbageCollector collector_;
   NamespaceController namespaces_;
   ServiceAccountController accounts_;
+  Workloads workloads_;
   std::vector<std::unique_ptr<Controller>> controllers_;
 };
 

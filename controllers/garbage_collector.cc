@@ -6,8 +6,8 @@
 namespace coracle {
 namespace {
 
-bool has_finalizer(const Metadata& object, const std::string& finalizer) {
-  const auto& all = object.meta.finalizers;
+bool has_finalizer(const Meta& object, const std::string& finalizer) {
+  const auto& all = object.finalizers;
   return std::find(all.begin(), all.end(), finalizer) != all.end();
 }
 
@@ -21,8 +21,8 @@ Json owner_json(const OwnerReference& owner) {
   return out;
 }
 
-bool blocks(const Metadata& dependent, const std::string& owner_uid) {
-  const auto& owners = dependent.meta.owners;
+bool blocks(const Meta& dependent, const std::string& owner_uid) {
+  const auto& owners = dependent.owners;
   return std::any_of(owners.begin(), owners.end(), [&](const OwnerReference& o) {
     return o.uid == owner_uid && o.block_owner_deletion;
   });
@@ -42,12 +42,12 @@ GarbageAction garbage_action(const OwnerFindings& owners, bool has_dependents) {
 Result<Again> GarbageCollector::reconcile(const ObjectKey& key) {
   const auto item = graph_.find(key);
   if (!item) return Again{};
-  if (item->object->meta.deleting()) {
+  if (item->object->deleting()) {
     if (has_finalizer(*item->object, "orphan")) TRY(orphan_dependents(*item));
     if (has_finalizer(*item->object, "foregroundDeletion")) TRY(delete_dependents(*item));
     return Again{};
   }
-  if (item->object->meta.owners.empty()) return Again{};
+  if (item->object->owners.empty()) return Again{};
   const OwnerFindings owners = TRY(examine(*item));
   TRY(collect(*item, owners));
   return Again{};
@@ -55,7 +55,7 @@ Result<Again> GarbageCollector::reconcile(const ObjectKey& key) {
 
 Result<OwnerFindings> GarbageCollector::examine(const Item& item) {
   OwnerFindings out;
-  for (const OwnerReference& owner : item.object->meta.owners) {
+  for (const OwnerReference& owner : item.object->owners) {
     bool waiting = false;
     if (!TRY(exists(item, owner, waiting))) {
       out.dangling.push_back(owner);
@@ -76,17 +76,17 @@ Result<bool> GarbageCollector::exists(const Item& dependent, const OwnerReferenc
   const Resource* resource = graph_.resource_of(owner);
   if (resource == nullptr) return true;
   if (resource->namespaced && !dependent.resource->namespaced) return true;
-  const ObjectKey key{resource->namespaced ? dependent.object->meta.ns : "", owner.name};
+  const ObjectKey key{resource->namespaced ? dependent.object->ns : "", owner.name};
   const auto found = client_.get(*resource, key);
   if (!found && !is_not_found(found.error())) return found.error();
   if (found && found->uid() == owner.uid) {
-    const Metadata metadata = *Metadata::decode(*found);
-    waiting = metadata.meta.deleting() && has_finalizer(metadata, "foregroundDeletion");
+    const Meta meta = found->meta();
+    waiting = meta.deleting() && has_finalizer(meta, "foregroundDeletion");
     return true;
   }
   if (const auto elsewhere = graph_.find_uid(owner.uid);
-      elsewhere && elsewhere->object->meta.ns != key.ns) {
-    const Meta& meta = dependent.object->meta;
+      elsewhere && elsewhere->object->ns != key.ns) {
+    const Meta& meta = *dependent.object;
     events_.warning({dependent.resource->api_version(), dependent.resource->kind, meta.ns,
                      meta.name, meta.uid, ""},
                     "OwnerRefInvalidNamespace",
@@ -98,7 +98,7 @@ Result<bool> GarbageCollector::exists(const Item& dependent, const OwnerReferenc
 }
 
 Result<void> GarbageCollector::collect(const Item& item, const OwnerFindings& owners) {
-  const bool has_dependents = !graph_.dependents(item.object->meta.uid).empty();
+  const bool has_dependents = !graph_.dependents(item.object->uid).empty();
   switch (garbage_action(owners, has_dependents)) {
     case GarbageAction::Keep:
       return {};
@@ -118,11 +118,11 @@ Result<void> GarbageCollector::collect(const Item& item, const OwnerFindings& ow
 
 // Foreground deletion: first the dependents, then the finalizer that holds the owner.
 Result<void> GarbageCollector::delete_dependents(const Item& owner) {
-  const std::string& uid = owner.object->meta.uid;
+  const std::string& uid = owner.object->uid;
   bool blocked = false;
   for (const Item& dependent : graph_.dependents(uid)) {
     if (blocks(*dependent.object, uid)) blocked = true;
-    if (dependent.object->meta.deleting()) continue;
+    if (dependent.object->deleting()) continue;
     const OwnerFindings others = TRY(examine(dependent));
     TRY(collect(dependent, others));
   }
@@ -131,29 +131,29 @@ Result<void> GarbageCollector::delete_dependents(const Item& owner) {
 }
 
 Result<void> GarbageCollector::orphan_dependents(const Item& owner) {
-  for (const Item& dependent : graph_.dependents(owner.object->meta.uid))
-    TRY(drop_references(dependent, {owner.object->meta.uid}));
+  for (const Item& dependent : graph_.dependents(owner.object->uid))
+    TRY(drop_references(dependent, {owner.object->uid}));
   return drop_finalizer(owner, "orphan");
 }
 
 Result<void> GarbageCollector::drop_references(const Item& item,
                                                const std::set<std::string>& uids) {
   Json owners = Json::array();
-  for (const OwnerReference& owner : item.object->meta.owners)
+  for (const OwnerReference& owner : item.object->owners)
     if (!uids.contains(owner.uid)) owners.push_back(owner_json(owner));
   return patch(item, {{"ownerReferences", owners.empty() ? Json() : std::move(owners)}});
 }
 
 Result<void> GarbageCollector::drop_finalizer(const Item& item, const std::string& finalizer) {
   Json finalizers = Json::array();
-  for (const std::string& f : item.object->meta.finalizers)
+  for (const std::string& f : item.object->finalizers)
     if (f != finalizer) finalizers.push_back(f);
   return patch(item, {{"finalizers", finalizers.empty() ? Json() : std::move(finalizers)}});
 }
 
 // Computed from the cached object: a newer one refuses it with Conflict, and its event comes.
 Result<void> GarbageCollector::patch(const Item& item, Json metadata) {
-  const Meta& meta = item.object->meta;
+  const Meta& meta = *item.object;
   metadata["uid"] = meta.uid;
   metadata["resourceVersion"] = std::to_string(meta.revision);
   const auto patched = client_.patch(*item.resource, meta.key(), PatchType::JsonMerge,
@@ -164,7 +164,7 @@ Result<void> GarbageCollector::patch(const Item& item, Json metadata) {
 
 // Only as it was seen: meanwhile it may have been given another owner, or none.
 Result<void> GarbageCollector::remove(const Item& item, const std::string& policy) {
-  const Meta& meta = item.object->meta;
+  const Meta& meta = *item.object;
   const bool orphans = has_finalizer(*item.object, "orphan");
   const auto removed = client_.remove(*item.resource, meta.key(),
                                       {.uid = meta.uid,

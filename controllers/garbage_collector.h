@@ -4,6 +4,7 @@
 #include <coracle/events.h>
 #include <coracle/informer.h>
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <set>
@@ -11,7 +12,6 @@
 #include <vector>
 
 #include "controller.h"
-#include "metadata.h"
 
 namespace coracle {
 
@@ -28,16 +28,38 @@ GarbageAction garbage_action(const OwnerFindings& owners, bool has_dependents);
 // The metadata of every object that can own or be owned, by kind.
 class OwnerGraph {
  public:
+  using MetaPtr = std::shared_ptr<const Meta>;
   struct Item {
     const Resource* resource = nullptr;
-    std::shared_ptr<const Metadata> object;
+    MetaPtr object;
   };
-  explicit OwnerGraph(Client& client);
+  // What it has of a kind, whatever else the kind's cache keeps for others.
+  class Kind {
+   public:
+    explicit Kind(Resource its) : resource(std::move(its)) {}
+    virtual ~Kind() = default;
+    using Listener = std::function<void(const ObjectKey&, const MetaPtr& old, const MetaPtr& now)>;
+    virtual void on_change(Listener listener) = 0;
+    virtual MetaPtr get(const ObjectKey& key) const = 0;
+    virtual std::vector<MetaPtr> by_index(const std::string& name,
+                                          const std::string& value) const = 0;
+    const Resource resource;
+  };
+
+  // Takes the kind in. The cache is the caller's: it starts and stops it, and keeps it for as long
+  // as the graph is used. REQUIRES: before the cache starts.
+  template <typename T>
+  void add(const Resource& resource, Informer<T>& cache) {
+    cache.add_index("owner", [](const T& object) {
+      std::vector<std::string> out;
+      for (const OwnerReference& owner : object.meta.owners) out.push_back(owner.uid);
+      return out;
+    });
+    cache.add_index("uid", [](const T& object) { return std::vector{object.meta.uid}; });
+    kinds_.push_back(std::make_unique<KindOf<T>>(resource, cache));
+  }
   // Called with the queue key of an object that needs a look.
   void on_change(const std::function<void(const ObjectKey& key)>& enqueue);
-  void start();
-  void stop();
-  bool wait_synced(std::chrono::steady_clock::time_point deadline) const;
 
   static ObjectKey queue_key(const Resource& resource, const ObjectKey& key);
   std::optional<Item> find(const ObjectKey& queue_key) const;
@@ -45,14 +67,33 @@ class OwnerGraph {
   std::vector<Item> dependents(const std::string& uid) const;
   // The kind an owner reference names; nullptr when it is not served.
   const Resource* resource_of(const OwnerReference& owner) const;
-  Informer<Metadata>& cache(const Resource& resource) const;
 
  private:
-  struct Kind {
-    Resource resource;
-    std::unique_ptr<Informer<Metadata>> cache;
+  template <typename T>
+  class KindOf : public Kind {
+   public:
+    KindOf(const Resource& its, Informer<T>& cache) : Kind(its), cache_(cache) {}
+    void on_change(Listener listener) override {
+      cache_.on_change_values(
+          [listener = std::move(listener)](const ObjectKey& key, const auto& old, const auto& now) {
+            listener(key, meta_of(old), meta_of(now));
+          });
+    }
+    MetaPtr get(const ObjectKey& key) const override { return meta_of(cache_.get(key)); }
+    std::vector<MetaPtr> by_index(const std::string& name,
+                                  const std::string& value) const override {
+      std::vector<MetaPtr> out;
+      for (const auto& object : cache_.by_index(name, value)) out.push_back(meta_of(object));
+      return out;
+    }
+
+   private:
+    static MetaPtr meta_of(const std::shared_ptr<const T>& object) {
+      return object == nullptr ? nullptr : MetaPtr(object, &object->meta);
+    }
+    Informer<T>& cache_;
   };
-  std::vector<Kind> kinds_;
+  std::vector<std::unique_ptr<Kind>> kinds_;
 };
 
 // Keys: those of OwnerGraph.

@@ -1,5 +1,5 @@
-// Metadata: of an object of any kind, only what owners and namespaces need, so that caches of every
-// kind stay small.
+// Metadata: of an object of any kind, only what owners and selectors of namespaces need, so that
+// caches of every kind stay small.
 #pragma once
 
 #include <coracle/informer.h>
@@ -11,10 +11,9 @@
 namespace coracle {
 
 struct Metadata {
-  Meta meta;  // labels and annotations left out
+  Meta meta;  // annotations left out
   static Result<Metadata> decode(const Object& object) {
     Metadata out{object.meta()};
-    out.meta.labels.clear();
     out.meta.annotations.clear();
     return out;
   }

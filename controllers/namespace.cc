@@ -1,15 +1,21 @@
 #include "namespace.h"
 
+#include <coracle/api/apps.h>
+
 #include <nlohmann/json.hpp>
 
 namespace coracle {
 
 const std::vector<Resource>& namespaced_resources() {
-  // Services before what derives from them; Events last, they tell of the rest's end.
+  // What makes others before what it makes; Events last, they tell of the rest's end.
   static const std::vector<Resource> all = {
-      resources::kServices,        resources::kPods,       resources::kEndpoints,
-      resources::kEndpointSlices,  resources::kConfigMaps, resources::kSecrets,
-      resources::kServiceAccounts, resources::kLeases,     resources::kEvents};
+      resources::kDeployments,     resources::kReplicaSets,
+      resources::kDaemonSets,      resources::kControllerRevisions,
+      resources::kServices,        resources::kPods,
+      resources::kEndpoints,       resources::kEndpointSlices,
+      resources::kConfigMaps,      resources::kSecrets,
+      resources::kServiceAccounts, resources::kLeases,
+      resources::kEvents};
   return all;
 }
 

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
-#include <tuple>
-#include <utility>
+
+#include "scheduling_filters.h"
 
 namespace coracle {
 namespace {
@@ -12,126 +12,130 @@ ObjectReference reference(const Pod& pod) {
   return {"v1", "Pod", pod.meta.ns, pod.meta.name, pod.meta.uid, ""};
 }
 
-// A node that is not Ready is so for the scheduler at once, not when its taint has been written.
-std::vector<Taint> taints_of(const Node& node) {
-  std::vector<Taint> taints = node.taints;
-  if (node.ready) return taints;
-  const Taint implied{node.condition("Ready") == "Unknown" ? kTaintUnreachable : kTaintNotReady, "",
-                      kNoSchedule, ""};
-  const bool there = std::any_of(taints.begin(), taints.end(),
-                                 [&](const Taint& t) { return t.same_place(implied); });
-  if (!there) taints.push_back(implied);
-  return taints;
+bool takes_room(const PodPtr& pod) {
+  return pod != nullptr && !pod->node_name.empty() && !pod->finished();
 }
 
-// Why the node does not take the Pod, "" when it does; in the order of kube-scheduler's plugins.
-std::string misfit(const Pod& pod, const Node& node) {
-  const Taint cordon{kTaintUnschedulable, "", kNoSchedule, ""};
-  if (node.unschedulable && find_toleration(pod.tolerations, cordon) == nullptr)
-    return "node(s) were unschedulable";
-  for (const Taint& taint : taints_of(node))
-    if ((taint.effect == kNoSchedule || taint.effect == kNoExecute) &&
-        find_toleration(pod.tolerations, taint) == nullptr)
-      return "node(s) had untolerated taint {" + taint.key + ": " + taint.value + "}";
-  for (const auto& [key, value] : pod.node_selector) {
-    const auto label = node.meta.labels.find(key);
-    if (label == node.meta.labels.end() || label->second != value)
-      return "node(s) didn't match Pod's node affinity/selector";
-  }
-  return "";
+bool is_ours(const Pod& pod) {
+  return pod.node_name.empty() && !pod.meta.deleting() && !pod.finished() &&
+         pod.scheduler_name == "default-scheduler" &&
+         !(pod.placement != nullptr && pod.placement->gated);
 }
 
-// Lower is better.
-std::tuple<std::ptrdiff_t, int, int> rank(const Pod& pod, const Node& node, const NodeLoad& load) {
-  const auto disliked = std::count_if(node.taints.begin(), node.taints.end(), [&](const Taint& t) {
-    return t.effect == kPreferNoSchedule && find_toleration(pod.tolerations, t) == nullptr;
-  });
-  return {disliked, load.alike, load.pods};
+bool minds_company(const Pod& pod) {
+  return pod.placement != nullptr &&
+         (pod.placement->terms != nullptr || !pod.placement->spread.empty());
 }
 
-std::string none_fits(std::size_t nodes, const std::map<std::string, int>& reasons) {
-  std::vector<std::string> counted;
-  counted.reserve(reasons.size());
-  for (const auto& [why, count] : reasons) counted.push_back(std::to_string(count) + " " + why);
-  std::sort(counted.begin(), counted.end());
-  std::string out = "0/" + std::to_string(nodes) + " nodes are available: ";
-  const char* comma = "";
-  for (const std::string& one : counted) out += std::exchange(comma, ", ") + one;
-  return out + ".";
-}
-
-std::string controller_uid(const Pod& pod) {
-  for (const OwnerReference& owner : pod.meta.owners)
-    if (owner.controller) return owner.uid;
-  return "";
+// Something that a decision looks at: heartbeats are not.
+bool matters(const Node& old, const Node& now) {
+  return old.meta.labels != now.meta.labels || old.taints != now.taints || old.ready != now.ready ||
+         old.unschedulable != now.unschedulable || old.allocatable != now.allocatable;
 }
 
 }  // namespace
 
-SchedulingDecision schedule(const Pod& pod, const std::vector<NodePtr>& nodes,
-                            const std::map<std::string, NodeLoad>& loads) {
-  if (nodes.empty()) return {"", "no nodes available to schedule pods"};
-  std::map<std::string, int> reasons;
-  const Node* best = nullptr;
-  std::tuple<std::ptrdiff_t, int, int> best_rank;
-  for (const NodePtr& node : nodes) {
-    if (const std::string why = misfit(pod, *node); !why.empty()) {
-      ++reasons[why];
-      continue;
-    }
-    const auto load = loads.find(node->meta.name);
-    const auto its = rank(pod, *node, load == loads.end() ? NodeLoad{} : load->second);
-    if (best != nullptr && its >= best_rank) continue;
-    best = node.get();
-    best_rank = its;
-  }
-  if (best != nullptr) return {best->meta.name, ""};
-  return {"", none_fits(nodes.size(), reasons)};
+void SchedulerController::watch(Informer<Pod>& pods, Informer<Node>& nodes,
+                                Informer<Metadata>& namespaces, WorkQueue* queue) {
+  queue_ = queue;
+  pods.on_change_values([this](const ObjectKey& key, const PodPtr& old, const PodPtr& now) {
+    note_pod(key, old, now);
+  });
+  nodes.on_change_values([this](const ObjectKey& key, const NodePtr& old, const NodePtr& now) {
+    note_node(key, old, now);
+  });
+  namespaces.on_change_values([this](const ObjectKey& key, const auto&, const auto& now) {
+    const std::lock_guard lock(mutex_);
+    if (now == nullptr) return state_.remove_namespace(key.name);
+    if (state_.namespace_labels(key.name) == now->meta.labels) return;
+    state_.set_namespace(key.name, now->meta.labels);
+    wake_for_company();
+  });
 }
 
-std::map<std::string, NodeLoad> SchedulerController::loads(const Pod& of) {
-  std::vector<ServicePtr> services;
-  for (const ServicePtr& service : services_.by_index("namespace", of.meta.ns))
-    if (selects(*service, of)) services.push_back(service);
-  const std::string owner = controller_uid(of);
-  const auto alike = [&](const Pod& other) {
-    if (!owner.empty() && controller_uid(other) == owner) return true;
-    return std::any_of(services.begin(), services.end(),
-                       [&](const ServicePtr& service) { return selects(*service, other); });
-  };
-  std::map<std::string, NodeLoad> out;
-  auto assumed = assumed_;
-  for (const auto& pod : pods_.list()) {
-    std::string node = pod->node_name;
-    if (const auto it = assumed.find(pod->meta.uid); it != assumed.end()) {
-      if (node.empty()) {
-        node = it->second;
-      } else {
-        assumed_.erase(pod->meta.uid);
-      }
-      assumed.erase(it);
-    }
-    if (node.empty() || pod->finished()) continue;
-    NodeLoad& load = out[node];
-    ++load.pods;
-    if (!pod->meta.deleting() && alike(*pod)) ++load.alike;
+void SchedulerController::note_pod(const ObjectKey& key, const PodPtr& old, const PodPtr& now) {
+  const std::lock_guard lock(mutex_);
+  const bool replaced = old != nullptr && (now == nullptr || now->meta.uid != old->meta.uid);
+  std::string freed;
+  if (replaced) freed = state_.remove(old->meta.uid);
+  if (now == nullptr || !is_ours(*now)) waiting_.erase(key);
+  if (takes_room(now)) {
+    state_.place(now, now->node_name, SchedulingState::Source::Api);
+  } else if (now != nullptr && now->finished()) {
+    freed = state_.remove(now->meta.uid);
   }
-  for (const auto& [uid, node] : assumed) assumed_.erase(uid);  // gone before it was seen bound
-  return out;
+  const bool comes = takes_room(now) && (replaced || !takes_room(old));
+  const bool changes =
+      takes_room(now) && !comes &&
+      (old->meta.labels != now->meta.labels || old->meta.deleting() != now->meta.deleting());
+  if (!freed.empty()) wake_for_room(freed);
+  if (!freed.empty() || comes || changes) wake_for_company();
+  if (now != nullptr && is_ours(*now)) queue_->add(key);
+}
+
+void SchedulerController::note_node(const ObjectKey& key, const NodePtr& old, const NodePtr& now) {
+  const std::lock_guard lock(mutex_);
+  if (now == nullptr) {
+    state_.remove_node(key.name);
+  } else {
+    state_.set_node(now);
+  }
+  if (old == nullptr || now == nullptr || matters(*old, *now)) wake_all();
+}
+
+// The next three REQUIRE: mutex_ held.
+void SchedulerController::wake_all() {
+  for (const auto& [key, pod] : waiting_) queue_->add(key);
+}
+
+void SchedulerController::wake_for_room(const std::string& node) {
+  const auto use = state_.nodes().find(node);
+  if (use == state_.nodes().end() || use->second.node == nullptr) return;
+  for (const auto& [key, pod] : waiting_)
+    if (node_misfit(*pod, use->second).fits()) queue_->add(key);
+}
+
+void SchedulerController::wake_for_company() {
+  for (const auto& [key, pod] : waiting_)
+    if (minds_company(*pod)) queue_->add(key);
 }
 
 Result<Again> SchedulerController::reconcile(const ObjectKey& key) {
-  const auto pod = pods_.get(key);
-  if (pod == nullptr || !pod->node_name.empty() || pod->meta.deleting()) return Again{};
-  if (pod->finished() || pod->scheduler_name != "default-scheduler") return Again{};
-  if (assumed_.contains(pod->meta.uid)) return Again{};
-  const SchedulingDecision decision = schedule(*pod, nodes_.list(), loads(*pod));
-  if (decision.node.empty()) {
-    TRY(report(*pod, decision.message));
-    return Again{};
+  PodPtr pod;
+  const SchedulingDecision decision = decide(key, pod);
+  if (!decision.message.empty()) TRY(report(*pod, decision.message));
+  if (decision.node.empty()) return Again{};
+  const auto bound = bind(*pod, decision.node);
+  if (bound) return Again{};
+  {
+    const std::lock_guard lock(mutex_);
+    if (const std::string freed = state_.forget(pod->meta.uid); !freed.empty())
+      wake_for_room(freed);
   }
-  TRY(bind(*pod, decision.node));
-  return Again{};
+  // Gone, or bound by someone else: the cache will say so.
+  if (is_not_found(bound.error()) || is_conflict(bound.error())) return Again{};
+  return bound.error();
+}
+
+// Neither a node nor a message: there is nothing to decide, or not any more. The Pod counts as
+// placed from here on, so that the next decision knows of it. It is looked up under the lock: what
+// the cache shows now, note_pod() has not overtaken.
+SchedulingDecision SchedulerController::decide(const ObjectKey& key, PodPtr& pod) {
+  const auto services = services_.by_index("namespace", key.ns);
+  const std::lock_guard lock(mutex_);
+  waiting_.erase(key);
+  pod = pods_.get(key);
+  if (pod == nullptr || !is_ours(*pod) || state_.holds(pod->meta.uid)) return {};
+  std::vector<LabelSelector> selectors;
+  for (const ServicePtr& service : services)
+    if (selects(*service, *pod)) selectors.push_back(LabelSelector::from_map(service->selector));
+  SchedulingDecision decision = schedule(*pod, state_, selectors);
+  if (decision.node.empty()) {
+    waiting_[key] = pod;
+  } else {
+    state_.place(pod, decision.node, SchedulingState::Source::Assumed);
+  }
+  return decision;
 }
 
 Result<void> SchedulerController::bind(const Pod& pod, const std::string& node) {
@@ -140,11 +144,7 @@ Result<void> SchedulerController::bind(const Pod& pod, const std::string& node) 
       {"kind", "Binding"},
       {"metadata", {{"name", pod.meta.name}, {"namespace", pod.meta.ns}, {"uid", pod.meta.uid}}},
       {"target", {{"apiVersion", "v1"}, {"kind", "Node"}, {"name", node}}}});
-  const auto bound = client_.update(resources::kPods, binding, "binding");
-  // Gone, or bound by someone else: the cache will say so.
-  if (!bound && (is_not_found(bound.error()) || is_conflict(bound.error()))) return {};
-  if (!bound) return bound.error();
-  assumed_[pod.meta.uid] = node;
+  TRY(client_.update(resources::kPods, binding, "binding"));
   events_.normal(reference(pod), "Scheduled",
                  "Successfully assigned " + pod.meta.key().to_string() + " to " + node);
   return {};

@@ -1,5 +1,6 @@
-// Binds Pods to nodes: Ready, schedulable, matching nodeSelector, no taint that the Pod does not
-// tolerate; away from Pods of the same owner or Services, then fewest Pods first.
+// Binds Pods to nodes, as scheduling.h decides. Nothing is asked periodically: a Pod that fits
+// nowhere is looked at again when a Node changes, when a Pod that ended or went makes room on a
+// node for it, and, if it has constraints about other Pods, when those change.
 #pragma once
 
 #include <coracle/api/node.h>
@@ -8,55 +9,50 @@
 #include <coracle/informer.h>
 
 #include <map>
+#include <mutex>
 #include <string>
 #include <vector>
 
 #include "controller.h"
+#include "metadata.h"
 #include "node_health.h"
 #include "pod_endpoints.h"
+#include "scheduling.h"
 
 namespace coracle {
 
-// What runs on a node already.
-struct NodeLoad {
-  int pods = 0;
-  int alike = 0;  // of those, Pods of the same controller or of the same Services
-};
-struct SchedulingDecision {
-  std::string node;     // "" when none fits
-  std::string message;  // then why, per reason, as kube-scheduler words it
-};
-// Pure. Nodes with fewer untolerated PreferNoSchedule taints come first, then those with fewer Pods
-// alike, then those with fewer Pods; ties go to the first name.
-SchedulingDecision schedule(const Pod& pod, const std::vector<NodePtr>& nodes,
-                            const std::map<std::string, NodeLoad>& loads);
-
-// Key: the Pod's. Pods that fit nowhere are looked at again when a Node changes.
+// Key: the Pod's. No Pod is sent away for one of a higher priority (no preemption), and Pods are
+// taken in the order of their arrival.
 class SchedulerController : public Reconciler {
  public:
   SchedulerController(Client& client, const Clock& clock, const Informer<Pod>& pods,
-                      const Informer<Node>& nodes, const Informer<Service>& services,
-                      EventRecorder& events)
-      : client_(client),
-        clock_(clock),
-        pods_(pods),
-        nodes_(nodes),
-        services_(services),
-        events_(events) {}
+                      const Informer<Service>& services, EventRecorder& events)
+      : client_(client), clock_(clock), pods_(pods), services_(services), events_(events) {}
+  // Keeps the state up to date with the caches. REQUIRES: before they start.
+  void watch(Informer<Pod>& pods, Informer<Node>& nodes, Informer<Metadata>& namespaces,
+             WorkQueue* queue);
   Result<Again> reconcile(const ObjectKey& key) override;
 
  private:
-  std::map<std::string, NodeLoad> loads(const Pod& of);
+  void note_pod(const ObjectKey& key, const PodPtr& old, const PodPtr& now);
+  void note_node(const ObjectKey& key, const NodePtr& old, const NodePtr& now);
+  void wake_all();
+  void wake_for_room(const std::string& node);
+  void wake_for_company();
+  SchedulingDecision decide(const ObjectKey& key, PodPtr& pod);
   Result<void> bind(const Pod& pod, const std::string& node);
   Result<void> report(const Pod& pod, const std::string& message);
 
   Client& client_;
   const Clock& clock_;
   const Informer<Pod>& pods_;
-  const Informer<Node>& nodes_;
   const Informer<Service>& services_;
   EventRecorder& events_;
-  std::map<std::string, std::string> assumed_;  // node by Pod uid, until the cache shows it
+  WorkQueue* queue_ = nullptr;  // fixed after watch()
+
+  std::mutex mutex_;  // of what follows
+  SchedulingState state_;
+  std::map<ObjectKey, PodPtr> waiting_;  // fit nowhere
 };
 
 }  // namespace coracle

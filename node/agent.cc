@@ -1,28 +1,26 @@
 // The node agent: builds its pieces in order and keeps the node's Ready condition true to them.
-#include <arpa/inet.h>
 #include <coracle/agent.h>
 #include <coracle/events.h>
 #include <coracle/log.h>
-#include <ifaddrs.h>
-#include <net/if.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
-#include <cstring>
 #include <filesystem>
 #include <utility>
 #include <vector>
 
+#include "dns/cluster_dns.h"
 #include "kernel_state.h"
+#include "logs/outlet.h"
 #include "netlink/linux_kernel.h"
 #include "node_registration.h"
+#include "peer_probe.h"
 #include "pod_network.h"
 #include "pod_network_watch.h"
 #include "pods/pod_manager.h"
 #include "proxy/proxier.h"
 #include "remote_nodes.h"
 #include "runtime/runtime.h"
+#include "service_cache.h"
 #include "sync_loop.h"
 #include "sysctl.h"
 
@@ -45,16 +43,9 @@ std::string cidr_file(const std::string& data_dir) {
   return data_dir + "/network/pod-cidr";
 }
 
-bool has_address(const Ip& ip) {
-  const int fd = ::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-  if (fd < 0) return false;
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(ip.is_v4() ? ip.to_v4() : 0);
-  const bool bound =
-      ip.is_v4() && ::bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0;
-  ::close(fd);
-  return bound;
+// "" when nothing is to be kept.
+std::string kept(const AgentOptions& options, const std::string& name) {
+  return options.keep_lists ? options.data_dir + "/kept" + name : "";
 }
 
 Result<void> check(const AgentOptions& options) {
@@ -69,23 +60,67 @@ Result<void> check(const AgentOptions& options) {
   return {};
 }
 
+// What is made of the Services on this node.
+struct ServiceParts {
+  std::unique_ptr<ServiceCache> cache;
+  std::unique_ptr<proxy::Proxier> proxier;
+  std::unique_ptr<dns::ClusterDns> dns;
+};
+
+// PodNetwork sets route_localnet, which node ports on 127.0.0.1 need.
+Result<ServiceParts> make_service_parts(Client& client, const Clock& clock,
+                                        const AgentOptions& options) {
+  ServiceParts out;
+  out.cache = std::make_unique<ServiceCache>(client, kept(options, ""));
+  out.proxier = TRY(
+      proxy::Proxier::create(*out.cache, clock,
+                             {.node_name = options.node_name,
+                              .mode = options.proxy_mode,
+                              .rules = {.pod_cidr = options.pod_cidr, .localhost_node_ports = true},
+                              .cluster_dns = options.cluster_dns}));
+  out.dns = TRY(dns::ClusterDns::create(
+      *out.cache, clock,
+      {.address = options.cluster_dns,
+       .domain = options.cluster_domain,
+       .pod_cidr = options.pod_cidr,
+       .service_cidr = options.service_cidr,
+       .resolv_conf = options.resolv_conf,
+       .names = TRY(dns::parse_static_names(options.dns_stub_domains, options.dns_hosts))}));
+  return out;
+}
+
 class NodeAgent final : public Agent {
  public:
   NodeAgent(Client& client, const Clock& clock, AgentOptions options,
-            std::unique_ptr<Runtime> runtime, std::unique_ptr<proxy::Proxier> proxier)
+            std::unique_ptr<Runtime> runtime, ServiceParts services, logs::Outlet outlet)
       : client_(client),
         clock_(clock),
         options_(std::move(options)),
         runtime_(std::move(runtime)),
-        proxier_(std::move(proxier)),
+        services_(std::move(services.cache)),
+        proxier_(std::move(services.proxier)),
+        dns_(std::move(services.dns)),
+        outlet_(std::move(outlet)),
         events_(client, clock, "kubelet", options_.node_name),
         registration_(client, clock,
-                      read_node_facts(options_.node_name, options_.node_ip, options_.version),
+                      read_node_facts(options_.node_name, options_.node_ip, options_.version,
+                                      options_.data_dir),
                       [this] { setup_.mark_dirty(); }),
         peers_(client, [this] { setup_.mark_dirty(); }),
+        probe_(
+            {.node_name = options_.node_name,
+             .cluster_cidr = options_.pod_cidr,
+             .report = [this](const auto& r) { registration_.set_peers(compute_peer_report(r)); },
+             .announce = options_.announce_server,
+             .heard = options_.on_server_announced}),
         setup_(
             "node setup", clock, kSetupLoop, [this](bool full) { return bring_up(full); },
-            [this] { return look_at_network(); }, [this] { return watch_ ? watch_->fd() : -1; }) {}
+            [this] { return look_at_network(); }, [this] { return watch_ ? watch_->fd() : -1; }) {
+    dns_->on_trouble([this](const std::string& why) {
+      events_.warning({"v1", "Node", "", options_.node_name, options_.node_name, ""},
+                      "ClusterDNSFailed", "This node does not answer its Pods' lookups: " + why);
+    });
+  }
   ~NodeAgent() override { stop(); }
   NodeAgent(const NodeAgent&) = delete;
   NodeAgent& operator=(const NodeAgent&) = delete;
@@ -94,8 +129,11 @@ class NodeAgent final : public Agent {
     setup_.mark_dirty();
     registration_.start();
     peers_.start();
+    dns_->start();
     proxier_->start();
+    services_->start();
     setup_.start();
+    outlet_.start();
   }
 
   bool wait_ready(std::chrono::steady_clock::time_point deadline) override {
@@ -103,9 +141,13 @@ class NodeAgent final : public Agent {
   }
 
   void stop() override {
+    outlet_.stop();
     setup_.stop();
     if (pods_) pods_->stop();
+    services_->stop();
     proxier_->stop();
+    dns_->stop();
+    probe_.stop();
     peers_.stop();
     registration_.stop();
   }
@@ -170,10 +212,12 @@ class NodeAgent final : public Agent {
                                        .pod_cidr = cidr,
                                        .cluster_cidr = options_.pod_cidr,
                                        .node_ip = options_.node_ip,
-                                       .backend = *parse_backend(options_.backend)},
+                                       .backend = *parse_backend(options_.backend),
+                                       .cluster_dns = options_.cluster_dns},
                                       TRY(LinuxKernel::open()), make_firewall(tool)));
     watch_->ensured({});
     pod_cidr_ = cidr;
+    tell_own_addresses();
     TRY(follow_address());
     TRY(follow_peers());
     const auto remembered = read_small_file(cidr_file(options_.data_dir));
@@ -183,35 +227,35 @@ class NodeAgent final : public Agent {
     return write_file_durably(cidr_file(options_.data_dir), cidr.to_string());
   }
 
-  // The address we were given, while this machine has it. One that it never had is that of a
-  // router before it, which leads to us.
-  Result<void> follow_address() {
-    const bool home = has_address(options_.node_ip);
-    was_home_ = was_home_ || home;
-    if (home || !was_home_) return move_to(options_.node_ip);
-    if (has_address(node_ip_)) return {};
-    const auto detected = detect_node_ip();
-    return detected ? move_to(*detected) : Result<void>();  // the next address wakes us
-  }
+  Result<void> follow_address() { return move_to(address_.now()); }  // the next one wakes us
 
   Result<void> move_to(const Ip& ip) {
     if (ip == node_ip_) return {};
     log::info("agent", "the node's address has changed",
               {{"old", node_ip_.to_string()}, {"new", ip.to_string()}});
-    TRY(network_->set_node_ip(ip));
-    node_ip_ = ip;
+    if (options_.on_address) options_.on_address(ip);
     client_.reconnect();  // nothing comes back to the old one
     registration_.set_ip(ip);
+    if (pods_) pods_->set_node_ip(ip);
+    TRY(network_->set_node_ip(ip));
+    node_ip_ = ip;
+    tell_own_addresses();
+    probe_.probe_now();
     return {};
+  }
+
+  void tell_own_addresses() {
+    dns_->set_own({node_ip_, bridge_address(pod_cidr_).ip, vtep_address(pod_cidr_)});
   }
 
   // Until the API has told, those of an earlier run count.
   Result<void> follow_peers() {
     watch_->expect(nullptr);  // whatever fails below is looked at
-    const auto remotes =
-        peers_.remotes({options_.node_name, pod_cidr_, options_.pod_cidr, node_ip_});
+    const OwnNode own{options_.node_name, pod_cidr_, options_.pod_cidr, node_ip_};
+    const auto remotes = peers_.remotes(own);
     if (remotes) TRY(network_->set_remotes(*remotes));
     watch_->expect(network_->applied());
+    probe_.follow(bridge_address(pod_cidr_).ip, peers_.peers(own));
     return {};
   }
 
@@ -219,7 +263,16 @@ class NodeAgent final : public Agent {
     if (!pods_) {
       pods_ = std::make_unique<pods::PodManager>(
           client_, clock_, *runtime_, pods::connector_of(*network_), events_,
-          pods::PodWorkerOptions{options_.node_name, options_.node_ip, options_.cluster_domain});
+          pods::PodWorkerOptions{
+              .node_name = options_.node_name,
+              .node_ip = node_ip_,
+              .cluster_domain = options_.cluster_domain,
+              .cluster_dns = options_.cluster_dns,
+              .resolv_conf = options_.resolv_conf,
+              .known_services = [this] { return services_->known_services(); },
+              .on_pod_ip = [this](const auto& uid, const auto& ns,
+                                  const auto& ip) { dns_->set_pod(uid, ns, ip); },
+              .kept_pods = kept(options_, "/pods")});
       pods_->start();
     }
     if (pods_->wait_adopted(std::chrono::steady_clock::now() + kPatience)) return {};
@@ -231,17 +284,21 @@ class NodeAgent final : public Agent {
   const Clock& clock_;
   const AgentOptions options_;
   const std::unique_ptr<Runtime> runtime_;
+  const std::unique_ptr<ServiceCache> services_;
   const std::unique_ptr<proxy::Proxier> proxier_;
+  const std::unique_ptr<dns::ClusterDns> dns_;
+  const logs::Outlet outlet_;
   EventRecorder events_;
   NodeRegistration registration_;
   RemoteNodes peers_;
+  PeerProbe probe_;
   // Of the setup loop.
   std::unique_ptr<PodNetworkWatch> watch_;
   std::unique_ptr<PodNetwork> network_;
   Cidr pod_cidr_;
   bool warned_ = false;
-  Ip node_ip_ = options_.node_ip;  // now
-  bool was_home_ = false;          // this machine has had the address it was given
+  OwnAddress address_{options_.node_ip};
+  Ip node_ip_ = options_.node_ip;  // that everybody was told
   std::unique_ptr<pods::PodManager> pods_;
   SyncLoop setup_;
 };
@@ -272,28 +329,6 @@ Result<void> remove_sandboxes(const std::string& data_dir) {
   return problems.result();
 }
 
-// The address from which this machine would reach others; nothing is sent.
-Result<Ip> default_source() {
-  const int fd = ::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-  if (fd < 0) return Error::from_errno(errno, "socket");
-  sockaddr_in remote{};
-  remote.sin_family = AF_INET;
-  remote.sin_port = htons(9);
-  remote.sin_addr.s_addr = htonl(0xC0000201);  // 192.0.2.1: of no network, so the default route's
-  sockaddr_in local{};
-  socklen_t size = sizeof(local);
-  const bool found = ::connect(fd, reinterpret_cast<sockaddr*>(&remote), sizeof(remote)) == 0 &&
-                     ::getsockname(fd, reinterpret_cast<sockaddr*>(&local), &size) == 0;
-  const int error = errno;
-  ::close(fd);
-  if (!found) return Error::from_errno(error, "the default route's source address");
-  return Ip::v4(ntohl(local.sin_addr.s_addr));
-}
-
-bool is_global(const Ip& ip) {
-  return !ip.is_loopback() && !ip.is_link_local() && !ip.is_unspecified();
-}
-
 }  // namespace
 
 Result<std::unique_ptr<Agent>> Agent::create(Client& client, const Clock& clock,
@@ -301,49 +336,31 @@ Result<std::unique_ptr<Agent>> Agent::create(Client& client, const Clock& clock,
   TRY(check(options));
   auto runtime = TRY(make_process_runtime(
       {.data_dir = options.data_dir, .hidden_paths = {options.data_dir}}, clock));
-  // PodNetwork sets route_localnet, which node ports on 127.0.0.1 need.
-  proxy::ProxierConfig config{
-      .node_name = options.node_name,
-      .mode = options.proxy_mode,
-      .rules = {.pod_cidr = options.pod_cidr, .localhost_node_ports = true}};
-  auto proxier = TRY(proxy::Proxier::create(client, clock, std::move(config)));
+  TRY(PodNetwork::prepare(options.data_dir));
+  auto services = TRY(make_service_parts(client, clock, options));
+  logs::Outlet outlet =
+      TRY(logs::make_outlet(options.open_tunnel, *runtime, clock, options.data_dir));
   auto agent = std::make_unique<NodeAgent>(client, clock, std::move(options), std::move(runtime),
-                                           std::move(proxier));
+                                           std::move(services), std::move(outlet));
   agent->start();
   return std::unique_ptr<Agent>(std::move(agent));
 }
 
 Result<void> Agent::uninstall(const AgentOptions& options) {
   Problems problems;
-  problems.note(remove_sandboxes(options.data_dir), "Pods");
+  // Where there is no such directory, there are no Pods.
+  if (::access(options.data_dir.c_str(), F_OK) == 0)
+    problems.note(remove_sandboxes(options.data_dir), "Pods");
   problems.note(proxy::remove_service_rules(), "Service rules");
   problems.note(PodNetwork::cleanup(options.data_dir), "Pod network");
   if (auto done = problems.result(); !done)
     return done;  // what is left is found again by its records
-  for (const char* directory : {"/pods", "/ipam", "/network"}) {
+  for (const char* directory : {"/pods", "/volumes", "/ipam", "/network", "/kept"}) {
     std::error_code error;
     std::filesystem::remove_all(options.data_dir + directory, error);
     if (error) problems.note(Error{Code::Internal, error.message()}, options.data_dir + directory);
   }
   return problems.result();
-}
-
-Result<Ip> detect_node_ip() {
-  if (const auto source = default_source(); source && is_global(*source)) return *source;
-  ifaddrs* all = nullptr;
-  if (::getifaddrs(&all) != 0) return Error::from_errno(errno, "getifaddrs");
-  const std::unique_ptr<ifaddrs, decltype(&freeifaddrs)> owner(all, freeifaddrs);
-  for (const ifaddrs* a = all; a != nullptr; a = a->ifa_next) {
-    const bool up = (a->ifa_flags & IFF_UP) != 0;
-    if (!up || a->ifa_addr == nullptr || a->ifa_addr->sa_family != AF_INET) continue;
-    if (std::strncmp(a->ifa_name, kLinkPrefix, std::strlen(kLinkPrefix)) == 0) continue;
-    sockaddr_in address{};
-    std::memcpy(&address, a->ifa_addr, sizeof(address));
-    const Ip ip = Ip::v4(ntohl(address.sin_addr.s_addr));
-    if (is_global(ip)) return ip;
-  }
-  return Error{Code::NotFound,
-               "this machine has no address that others could reach; name one with --node-ip"};
 }
 
 }  // namespace coracle

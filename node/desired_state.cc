@@ -123,6 +123,11 @@ KernelState desired_state(const NodeView& view) {
                            .hairpin = true});
   }
   state.addresses.push_back({kBridgeName, bridge});
+  // After the bridge's own, which is what this node's packets to its Pods come from. The kernel
+  // puts an address of host scope, which would say that, first.
+  if (view.cluster_dns)
+    state.addresses.push_back(
+        {kBridgeName, {*view.cluster_dns, view.cluster_dns->is_v4() ? 32 : 128}});
   if (view.underlay.empty() || view.remotes.empty()) return state;
   // A node on our segment for us may think otherwise of us, and then sends VXLAN.
   if (view.backend != OverlayBackend::HostGateway) add_vxlan_link(view, state);

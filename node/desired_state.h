@@ -34,12 +34,15 @@ struct NodeView {
   OverlayBackend backend = OverlayBackend::Vxlan;
   std::optional<Ip> local = {};     // the node's address, when the underlay has it
   std::vector<Cidr> segments = {};  // the underlay's addresses, with their prefixes
+  // Where this node answers DNS, as every node of the cluster does.
+  std::optional<Ip> cluster_dns = {};
 };
 
 // The bridge with the Pod CIDR's first address, every Pod's host end on it with hairpin on, and for
 // each remote node a route: through its address, or through its end of the VXLAN, for which there
 // are also a permanent neighbour and an FDB entry, so that nothing is ever asked or flooded. With
-// no remotes there is no VXLAN link. A peer that `host-gw` cannot reach directly is left out.
+// no remotes there is no VXLAN link. A peer that `host-gw` cannot reach directly is left out. The
+// bridge has the cluster's DNS address too.
 KernelState desired_state(const NodeView& view);
 bool on_segment(const NodeView& view, const Ip& ip);
 

@@ -1,8 +1,12 @@
 #include "masquerade.h"
 
+#include <map>
 #include <string_view>
+#include <utility>
 
+#include "desired_state.h"
 #include "kernel_state.h"
+#include "probe_packet.h"
 #include "proxy/iptables_tool.h"
 
 namespace coracle {
@@ -50,8 +54,10 @@ Present find(const OwnChain& chain, const std::string& saved) {
 Result<void> run(Firewall& firewall, const std::vector<OwnChain>& chains,
                  std::string (*text_of)(const OwnChain&, const std::string&)) {
   std::string problems;
+  std::map<std::string, Result<std::string>> tables;  // none of the chains is in another's text
   for (const OwnChain& chain : chains) {
-    const auto saved = firewall.save(chain.table);
+    if (!tables.contains(chain.table)) tables.emplace(chain.table, firewall.save(chain.table));
+    const auto& saved = tables.at(chain.table);
     const std::string text = saved ? text_of(chain, *saved) : "";
     const auto done = text.empty() ? Result<void>() : firewall.restore(text);
     if (!saved) problems += saved.error().message + "; ";
@@ -59,6 +65,33 @@ Result<void> run(Firewall& firewall, const std::vector<OwnChain>& chains,
   }
   if (!problems.empty()) return Error{Code::Internal, problems};
   return {};
+}
+
+struct DnsRules {
+  std::vector<std::string> prerouting, output, input;
+};
+void add_dns_rules(const std::string& protocol, const std::string& cluster,
+                   const std::string& address, DnsRules& out) {
+  const std::string match = " -p " + protocol + " -m " + protocol;
+  const std::string asked = "-d " + address + match + " --dport 53 -j CT --notrack";
+  out.prerouting.push_back(asked);
+  out.output.push_back(asked);
+  out.output.push_back("-s " + address + match + " --sport 53 -j CT --notrack");
+  out.input.push_back("-s " + cluster + " -d " + address + " -i " + kBridgeName + match +
+                      " --dport 53 -j ACCEPT");
+  out.input.push_back("-d " + address + " -i lo" + match + " --dport 53 -j ACCEPT");
+  out.input.push_back("-s " + address + " -i lo" + match + " --sport 53 -j ACCEPT");
+}
+
+// Conntrack is of no use to what is answered on this node, and costs an entry for each question;
+// and what is not tracked is not rewritten either. Answers to the node itself are untracked from
+// OUTPUT on, also where they come in again.
+DnsRules dns_rules(const std::string& cluster, const std::optional<Ip>& dns) {
+  DnsRules out;
+  if (!dns) return out;
+  const std::string address = Cidr{*dns, 32}.to_string();
+  for (const char* protocol : {"udp", "tcp"}) add_dns_rules(protocol, cluster, address, out);
+  return out;
 }
 
 }  // namespace
@@ -71,10 +104,26 @@ std::unique_ptr<Firewall> make_firewall(IptablesTool tool) {
   return std::make_unique<IptablesFirewall>(std::move(tool));
 }
 
-std::vector<OwnChain> pod_chains(const Cidr& pod_cidr, const Cidr& cluster_cidr) {
+std::vector<std::unique_ptr<Firewall>> open_firewalls() {
+  std::vector<std::unique_ptr<Firewall>> all;
+  for (const IptablesVariant variant : {IptablesVariant::Nft, IptablesVariant::Legacy}) {
+    if (auto tool = IptablesTool::open(variant)) all.push_back(make_firewall(std::move(*tool)));
+  }
+  return all;
+}
+
+std::vector<OwnChain> pod_chains(const Cidr& pod_cidr, const Cidr& cluster_cidr,
+                                 const std::optional<Ip>& cluster_dns) {
   const std::string pods = Cidr{pod_cidr.network(), pod_cidr.prefix}.to_string();
   const std::string cluster = Cidr{cluster_cidr.network(), cluster_cidr.prefix}.to_string();
-  return {{"nat",
+  const std::string bridge = Cidr{bridge_address(pod_cidr).ip, 32}.to_string();
+  const DnsRules dns = dns_rules(cluster, cluster_dns);
+  std::vector<std::string> input = {"-s " + cluster + " -d " + bridge + " -p udp -m udp --dport " +
+                                    std::to_string(kProbePort) + " -j ACCEPT"};
+  input.insert(input.end(), dns.input.begin(), dns.input.end());
+  return {{"raw", "CORACLE-PREROUTING", "PREROUTING", dns.prerouting},
+          {"raw", "CORACLE-OUTPUT", "OUTPUT", dns.output},
+          {"nat",
            "CORACLE-POSTROUTING",
            "POSTROUTING",
            {"-s " + pods + " -d 224.0.0.0/4 -j RETURN",
@@ -88,7 +137,10 @@ std::vector<OwnChain> pod_chains(const Cidr& pod_cidr, const Cidr& cluster_cidr)
           {"filter",
            "CORACLE-FORWARD",
            "FORWARD",
-           {"-s " + pods + " -j ACCEPT", "-d " + pods + " -j ACCEPT"}}};
+           {"-s " + pods + " -j ACCEPT", "-d " + pods + " -j ACCEPT"}},
+          // The other nodes' tests of the way to us, where INPUT drops by default: else they would
+          // take this node for unreachable. And questions to the DNS.
+          {"filter", "CORACLE-INPUT", "INPUT", std::move(input)}};
 }
 
 std::string install_text(const OwnChain& chain, const std::string& saved) {

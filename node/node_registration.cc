@@ -80,7 +80,16 @@ void NodeRegistration::set_condition(bool ready, const std::string& reason,
     const bool same =
         condition_.ready == ready && condition_.reason == reason && condition_.message == message;
     if (same && (!kept_ || clock_.steady_now() < patience_end_)) return;
-    condition_ = {ready, reason, message, ""};
+    condition_ = {ready, reason, message, "", std::move(condition_.peers)};
+  }
+  node_loop_.mark_dirty();
+}
+
+void NodeRegistration::set_peers(PeerReport report) {
+  {
+    const MutexLock lock(mutex_);
+    if (condition_.peers == report) return;
+    condition_.peers = std::move(report);
   }
   node_loop_.mark_dirty();
 }
@@ -141,7 +150,9 @@ Result<bool> NodeRegistration::write_node(const NodeFacts& facts, const NodeCond
   auto node = client_.get(resources::kNodes, {"", facts.name});
   if (!node && is_not_found(node.error())) node = client_.create(resources::kNodes, wanted);
   if (!node) return node.error().context("registering the node " + facts.name);
-  if (add_labels(*node, wanted)) node = TRY(client_.update(resources::kNodes, *node, ""));
+  const bool labelled = add_labels(*node, wanted);
+  if (annotate_peers(node->json(), condition.peers) || labelled)
+    node = TRY(client_.update(resources::kNodes, *node, ""));
   Json status = node->json().value("status", Json::object());
   Json ours = compute_node_status(facts, condition, node->json());
   keep = keep && ready_since_boot(node->json(), facts.boot_id);

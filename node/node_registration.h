@@ -36,6 +36,8 @@ class NodeRegistration {
   // and rules that are up has ten seconds to find them before a Node that is Ready ceases to be:
   // what others do about a node that is down, they do not do for a restart.
   void set_condition(bool ready, const std::string& reason, const std::string& message);
+  // What the Node says of the way to the other nodes from now on; written soon.
+  void set_peers(PeerReport report);
   // What the Node's InternalIP is from now on; written soon.
   void set_ip(const Ip& ip);
   // The node's part of the Pod network, once the API has named it.

@@ -1,5 +1,7 @@
 #include "node_status.h"
 
+#include <coracle/api/peers.h>
+#include <sys/statvfs.h>
 #include <sys/sysinfo.h>
 #include <sys/utsname.h>
 
@@ -61,9 +63,17 @@ Json condition(const char* type, bool status, const std::string& reason, const s
   return out;
 }
 
+// Pods cannot be where the set-up failed; how far they reach is the peers' word.
+PeerFinding network_of(const NodeCondition& state) {
+  if (!state.ready) return {true, "PodNetworkNotReady", state.message};
+  if (state.peers && state.peers->finding) return *state.peers->finding;
+  return {false, "PodNetworkReady", "the Pod network is set up"};
+}
+
 }  // namespace
 
-NodeFacts read_node_facts(const std::string& name, const Ip& ip, const std::string& version) {
+NodeFacts read_node_facts(const std::string& name, const Ip& ip, const std::string& version,
+                          const std::string& data_dir) {
   NodeFacts facts;
   facts.name = name;
   facts.ip = ip;
@@ -80,6 +90,9 @@ NodeFacts read_node_facts(const std::string& name, const Ip& ip, const std::stri
   facts.cpus = std::max(1U, std::thread::hardware_concurrency());
   struct sysinfo info {};
   if (sysinfo(&info) == 0) facts.memory_kib = info.totalram / 1024 * info.mem_unit;
+  struct statvfs disk {};
+  if (statvfs(data_dir.c_str(), &disk) == 0)
+    facts.storage_kib = disk.f_blocks * (disk.f_frsize / 1024);
   return facts;
 }
 
@@ -106,19 +119,34 @@ bool ready_since_boot(const Json& node, const std::string& boot_id) {
   });
 }
 
+bool annotate_peers(Json& node, const std::optional<PeerReport>& peers) {
+  if (!peers ||
+      json_string(node, {"metadata", "annotations", kPeersAnnotation}) == peers->annotation)
+    return false;
+  Json& annotations = node["metadata"]["annotations"];
+  if (peers->annotation.empty()) {
+    annotations.erase(kPeersAnnotation);
+  } else {
+    annotations[kPeersAnnotation] = peers->annotation;
+  }
+  return true;
+}
+
 Json compute_node_status(const NodeFacts& facts, const NodeCondition& state, const Json& existing) {
-  const Json resources = {{"cpu", std::to_string(facts.cpus)},
-                          {"memory", std::to_string(facts.memory_kib) + "Ki"},
-                          {"pods", "250"}};
+  Json resources = {{"cpu", std::to_string(facts.cpus)},
+                    {"memory", std::to_string(facts.memory_kib) + "Ki"},
+                    {"pods", "250"}};
+  if (facts.storage_kib > 0)
+    resources["ephemeral-storage"] = std::to_string(facts.storage_kib) + "Ki";
+  const PeerFinding network = network_of(state);
   Json status;
   status["addresses"] = {{{"type", "InternalIP"}, {"address", facts.ip.to_string()}},
                          {{"type", "Hostname"}, {"address", facts.name}}};
   status["capacity"] = resources;
   status["allocatable"] = resources;
   status["conditions"] = {
-      condition("NetworkUnavailable", !state.ready,
-                state.ready ? "PodNetworkReady" : "PodNetworkNotReady",
-                state.ready ? "the Pod network is set up" : state.message, state.now, existing),
+      condition("NetworkUnavailable", network.unavailable, network.reason, network.message,
+                state.now, existing),
       condition("MemoryPressure", false, "NotMeasured", "Pods are not evicted for memory",
                 state.now, existing),
       condition("DiskPressure", false, "NotMeasured", "Pods are not evicted for disk space",

@@ -7,6 +7,7 @@
 #include "diff.h"
 #include "netlink/linux_kernel.h"
 #include "netns.h"
+#include "proxy/base_chains.h"
 #include "remote_nodes.h"
 #include "sysctl.h"
 
@@ -17,6 +18,10 @@ constexpr const char* kPodLink = "eth0";
 
 std::string sysctl_file(const std::string& data_dir) {
   return data_dir + "/network/sysctls.json";
+}
+
+BaseChains base_chains(const std::string& data_dir) {
+  return BaseChains(data_dir + "/network/base-chains.json");
 }
 
 std::string remotes_file(const std::string& data_dir) {
@@ -74,6 +79,10 @@ PodNetwork::PodNetwork(PodNetworkOptions options, std::unique_ptr<Kernel> kernel
     remotes_ = parse_remotes(*text);
 }
 
+Result<void> PodNetwork::prepare(const std::string& data_dir) {
+  return base_chains(data_dir).remember();
+}
+
 Result<std::unique_ptr<PodNetwork>> PodNetwork::create(const PodNetworkOptions& options) {
   return create(options, TRY(LinuxKernel::open()), TRY(open_firewall()));
 }
@@ -99,7 +108,8 @@ Result<void> PodNetwork::ensure(PodNetworkParts parts) {
   }
   if (parts.sysctls) TRY(ensure_sysctls());
   if (!parts.rules) return {};
-  return install_chains(*firewall_, pod_chains(options_.pod_cidr, options_.cluster_cidr));
+  return install_chains(*firewall_,
+                        pod_chains(options_.pod_cidr, options_.cluster_cidr, options_.cluster_dns));
 }
 
 Result<void> PodNetwork::ensure_links(const KernelState& actual) {
@@ -128,6 +138,7 @@ KernelState PodNetwork::wanted() {
   view.backend = options_.backend;
   if (underlay_.has_node_ip) view.local = node_ip_;
   view.segments = underlay_.segments;
+  view.cluster_dns = options_.cluster_dns;
   for (const auto& [ip, uid] : ipam_.allocations()) {
     if (!uid.empty()) view.pod_links.push_back(pod_link_name(uid));
   }
@@ -300,16 +311,18 @@ Result<void> PodNetwork::gc(const std::set<std::string>& live_pod_uids) {
 
 Result<void> PodNetwork::cleanup(const std::string& data_dir) {
   auto kernel = TRY(LinuxKernel::open());
-  auto firewall = TRY(open_firewall());
-  return cleanup(data_dir, *kernel, *firewall);
+  return cleanup(data_dir, *kernel, open_firewalls());
 }
 
-Result<void> PodNetwork::cleanup(const std::string& data_dir, Kernel& kernel, Firewall& firewall) {
+Result<void> PodNetwork::cleanup(const std::string& data_dir, Kernel& kernel,
+                                 const std::vector<std::unique_ptr<Firewall>>& firewalls) {
   std::string problems;
   const auto note = [&](const Result<void>& result) {
     if (!result) problems += result.error().message + "; ";
   };
-  note(remove_chains(firewall, pod_chains({}, {})));
+  for (const auto& firewall : firewalls) note(remove_chains(*firewall, pod_chains({}, {})));
+  // When the last rules are gone: those of Services have gone before.
+  note(base_chains(data_dir).remove());
   const auto actual = kernel.dump();
   if (actual) {
     for (const Operation& operation : diff({}, *actual)) note(kernel.apply(operation));

@@ -13,6 +13,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -32,6 +33,7 @@ struct PodNetworkOptions {
   Cidr cluster_cidr;     // all nodes'
   Ip node_ip;
   OverlayBackend backend = OverlayBackend::Vxlan;
+  std::optional<Ip> cluster_dns = {};  // the address for this node's DNS server
 };
 
 struct PodNetworkResult {
@@ -54,6 +56,8 @@ struct PodNetworkParts {
 // Thread-safe.
 class PodNetwork {
  public:
+  // Notes what cleanup() must not leave behind. Before the first rule of ours or of Services.
+  static Result<void> prepare(const std::string& data_dir);
   // Of the calling thread's network namespace, with everything in place. Call every method from
   // threads in that namespace.
   static Result<std::unique_ptr<PodNetwork>> create(const PodNetworkOptions& options);
@@ -86,9 +90,11 @@ class PodNetwork {
   Result<void> gc(const std::set<std::string>& live_pod_uids);
 
   // Removes every trace from the calling thread's network namespace: links, rules, sysctls,
-  // records. Goes on after errors and reports them joined. No PodNetwork may be alive.
+  // records. Goes on after errors and reports them joined. No PodNetwork may be alive, and no
+  // Service rules be left.
   static Result<void> cleanup(const std::string& data_dir);
-  static Result<void> cleanup(const std::string& data_dir, Kernel& kernel, Firewall& firewall);
+  static Result<void> cleanup(const std::string& data_dir, Kernel& kernel,
+                              const std::vector<std::unique_ptr<Firewall>>& firewalls);
 
  private:
   PodNetwork(PodNetworkOptions options, std::unique_ptr<Kernel> kernel,

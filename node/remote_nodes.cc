@@ -31,31 +31,53 @@ std::optional<RemoteNode> remote_of(const Node& node, const OwnNode& own) {
   return RemoteNode{{cidr->network(), cidr->prefix}, *ip};
 }
 
+struct Reachable {
+  RemoteNode remote;
+  std::shared_ptr<const Node> node;
+};
+
+std::vector<Reachable> reachable(const std::vector<std::shared_ptr<const Node>>& nodes,
+                                 const OwnNode& own) {
+  std::vector<Reachable> out;
+  for (const auto& node : nodes) {
+    if (node->meta.name == own.name) continue;
+    if (const auto remote = remote_of(*node, own)) out.push_back({*remote, node});
+  }
+  // By range; of equal ranges the first by name stays. Ranges of one size that overlap are equal.
+  std::stable_sort(out.begin(), out.end(), [](const Reachable& a, const Reachable& b) {
+    return a.remote.pod_cidr < b.remote.pod_cidr;
+  });
+  std::vector<Reachable> kept;
+  for (const Reachable& one : out) {
+    if (kept.empty() || !kept.back().remote.pod_cidr.overlaps(one.remote.pod_cidr))
+      kept.push_back(one);
+  }
+  return kept;
+}
+
 }  // namespace
 
 std::vector<RemoteNode> compute_remotes(const std::vector<std::shared_ptr<const Node>>& nodes,
                                         const OwnNode& own) {
   std::vector<RemoteNode> out;
-  for (const auto& node : nodes) {
-    if (node->meta.name == own.name) continue;
-    if (const auto remote = remote_of(*node, own)) out.push_back(*remote);
-  }
-  // By range; of equal ranges the first by name stays. Ranges of one size that overlap are equal.
-  std::stable_sort(out.begin(), out.end(), [](const RemoteNode& a, const RemoteNode& b) {
-    return a.pod_cidr < b.pod_cidr;
-  });
-  std::vector<RemoteNode> kept;
-  for (const RemoteNode& remote : out) {
-    if (kept.empty() || !kept.back().pod_cidr.overlaps(remote.pod_cidr)) kept.push_back(remote);
-  }
-  return kept;
+  for (const Reachable& one : reachable(nodes, own)) out.push_back(one.remote);
+  return out;
+}
+
+std::vector<ProbePeer> compute_peers(const std::vector<std::shared_ptr<const Node>>& nodes,
+                                     const OwnNode& own) {
+  std::vector<ProbePeer> out;
+  for (const Reachable& one : reachable(nodes, own))
+    out.push_back({one.node->meta.name, bridge_address(one.remote.pod_cidr).ip, one.node->ready});
+  return out;
 }
 
 RemoteNodes::RemoteNodes(Client& client, std::function<void()> on_change)
     : informer_(client, resources::kNodes) {
   informer_.on_change_values(
       [on_change = std::move(on_change)](const ObjectKey&, const auto& old, const auto& now) {
-        if (old && now && old->pod_cidr == now->pod_cidr && old->internal_ips == now->internal_ips)
+        if (old && now && old->pod_cidr == now->pod_cidr &&
+            old->internal_ips == now->internal_ips && old->ready == now->ready)
           return;
         on_change();
       });
@@ -64,6 +86,11 @@ RemoteNodes::RemoteNodes(Client& client, std::function<void()> on_change)
 std::optional<std::vector<RemoteNode>> RemoteNodes::remotes(const OwnNode& own) const {
   if (!informer_.synced()) return std::nullopt;
   return compute_remotes(informer_.list(), own);
+}
+
+std::optional<std::vector<ProbePeer>> RemoteNodes::peers(const OwnNode& own) const {
+  if (!informer_.synced()) return std::nullopt;
+  return compute_peers(informer_.list(), own);
 }
 
 std::string remotes_text(const std::vector<RemoteNode>& remotes) {

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "desired_state.h"
+#include "peer_rounds.h"
 
 namespace coracle {
 
@@ -27,17 +28,21 @@ struct OwnNode {
 // name, an address that is ours or nobody's.
 std::vector<RemoteNode> compute_remotes(const std::vector<std::shared_ptr<const Node>>& nodes,
                                         const OwnNode& own);
+// The same nodes, as whom the way is tested to.
+std::vector<ProbePeer> compute_peers(const std::vector<std::shared_ptr<const Node>>& nodes,
+                                     const OwnNode& own);
 
 // Thread-safe.
 class RemoteNodes {
  public:
-  // `on_change` is called, from a thread of ours, when an address or a Pod CIDR of a node has
-  // changed; not for heartbeats and conditions.
+  // `on_change` is called, from a thread of ours, when an address, a Pod CIDR or the readiness of a
+  // node has changed; not for heartbeats and other conditions.
   RemoteNodes(Client& client, std::function<void()> on_change);
   void start() { informer_.start(); }
   void stop() { informer_.stop(); }
   // Nothing until the API has told of all.
   std::optional<std::vector<RemoteNode>> remotes(const OwnNode& own) const;
+  std::optional<std::vector<ProbePeer>> peers(const OwnNode& own) const;
 
  private:
   Informer<Node> informer_;

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -104,14 +105,24 @@ Result<void> Sysctls::set(const std::string& key, const std::string& value) {
   auto known = TRY(saved());
   const auto before = known;
   known.try_emplace(key, Saved{*now, value}).first->second.ours = value;
-  // The kernel turns this one along with forwarding, see inet_forward_change().
-  constexpr const char* kRedirects = "net/ipv4/conf/all/accept_redirects";
-  if (key == "net/ipv4/ip_forward") {
-    if (const auto redirects = kernel_.read_sysctl(kRedirects))
-      known.try_emplace(kRedirects, Saved{*redirects, value == "1" ? "0" : "1"});
-  }
+  if (key == "net/ipv4/ip_forward") TRY(note_forwarding(value, known));
   if (known != before) TRY(save(known));
   return kernel_.write_sysctl(key, value);
+}
+
+Result<void> Sysctls::note_forwarding(const std::string& value,
+                                      std::map<std::string, Saved>& known) const {
+  constexpr const char* kRedirects = "net/ipv4/conf/all/accept_redirects";
+  if (const auto redirects = kernel_.read_sysctl(kRedirects))
+    known.try_emplace(kRedirects, Saved{*redirects, value == "1" ? "0" : "1"});
+  std::vector<std::string> links = {"default"};
+  for (const Link& link : TRY(kernel_.dump()).links) links.push_back(link.name);
+  for (const std::string& link : links) {
+    const std::string key = "net/ipv4/conf/" + link + "/forwarding";
+    const auto now = kernel_.read_sysctl(key);
+    if (now && *now == value) known.try_emplace(key, Saved{*now, value});
+  }
+  return {};
 }
 
 Result<void> Sysctls::restore() {
@@ -123,9 +134,10 @@ Result<void> Sysctls::restore() {
     if (now && *now == value.ours) ours.emplace_back(key, value.before);
   }
   std::string problems;
-  // Backwards, so that ip_forward comes before what it turns.
-  for (auto it = ours.rbegin(); it != ours.rend(); ++it) {
-    if (auto done = kernel_.write_sysctl(it->first, it->second); !done)
+  // Backwards, so that ip_forward comes before what it turns along.
+  std::reverse(ours.begin(), ours.end());
+  for (const auto& [key, before] : ours) {
+    if (auto done = kernel_.write_sysctl(key, before); !done)
       problems += done.error().message + "; ";
   }
   if (!problems.empty()) return Error{Code::Internal, problems};

@@ -30,6 +30,10 @@ class Sysctls {
   Result<void> save(const std::map<std::string, Saved>& saved) const;
 
  private:
+  // What the kernel turns along with ip_forward (inet_forward_change()): acceptance of redirects,
+  // and the forwarding of each link, which may have had another value than ip_forward.
+  Result<void> note_forwarding(const std::string& value, std::map<std::string, Saved>& known) const;
+
   Kernel& kernel_;
   std::string path_;
 };

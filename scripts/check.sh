@@ -78,4 +78,4 @@ if [ -n "$long" ]; then
   scripts/fuzz.sh
 fi
 say "all tests"
-ctest --test-dir build/release --output-on-failure
+ctest --test-dir build/release -j 2 --output-on-failure

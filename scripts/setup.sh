@@ -22,8 +22,8 @@ packages=(
   cmake g++ ninja-build ccache pkg-config make dpkg-dev ca-certificates git xz-utils patch
   clang-format clang-tidy
   libsqlite3-dev libnl-3-dev libnl-route-3-dev nlohmann-json3-dev libspdlog-dev libgtest-dev libgmock-dev
-  libcli11-dev libyaml-cpp-dev libssl-dev zlib1g-dev
-  iptables iproute2 iputils-ping procps util-linux curl jq openssl python3
+  libcli11-dev libyaml-cpp-dev libssl-dev zlib1g-dev libldns-dev libnghttp2-dev
+  iptables nftables iproute2 iputils-ping procps util-linux curl jq openssl python3 libfaketime bind9-dnsutils musl-tools busybox
 )
 [ "$arch" != arm64 ] || packages+=(g++-aarch64-linux-gnu)
 missing=()
@@ -122,7 +122,7 @@ fetch_old_kubectl() {
 # What the compiler links for arm64, unpacked beside the machine's own, and the emulator that can run it.
 sysroot_packages=(
   libc6 libc6-dev linux-libc-dev libcrypt-dev libgcc-s1
-  libsqlite3-dev libnl-3-dev libnl-route-3-dev libssl-dev zlib1g-dev libyaml-cpp-dev
+  libsqlite3-dev libnl-3-dev libnl-route-3-dev libssl-dev zlib1g-dev libyaml-cpp-dev libldns-dev libnghttp2-dev
   nlohmann-json3-dev libspdlog-dev libspdlog1.10 libfmt-dev libfmt9 libyaml-cpp0.7 libcli11-dev
 )
 fill_sysroot() {

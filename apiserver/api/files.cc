@@ -1,12 +1,57 @@
 #include <coracle/files.h>
 #include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cstdio>
 #include <fstream>
 #include <iterator>
+#include <utility>
 
 namespace coracle {
+namespace {
+
+// A descriptor that closes itself.
+class File {
+ public:
+  explicit File(int fd) : fd_(fd) {}
+  ~File() {
+    if (fd_ >= 0) close(fd_);
+  }
+  File(const File&) = delete;
+  File(File&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  File& operator=(File&&) = delete;
+  File& operator=(const File&) = delete;
+  int get() const { return fd_; }
+
+ private:
+  int fd_;
+};
+
+bool is_at(int fd, const std::string& path) {
+  struct stat ours = {};
+  struct stat there = {};
+  return fstat(fd, &ours) == 0 && lstat(path.c_str(), &there) == 0 && ours.st_dev == there.st_dev &&
+         ours.st_ino == there.st_ino;
+}
+
+// The file under that name, empty, made or left by somebody who died, which nobody else writes: who
+// waited for its lock finds that it has been renamed away, and begins anew.
+Result<File> open_alone(const std::string& path, unsigned mode) {
+  for (;;) {
+    File file(open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, mode));
+    if (file.get() < 0) return Error::from_errno(errno, "creating " + path);
+    while (flock(file.get(), LOCK_EX) != 0)
+      if (errno != EINTR) return Error::from_errno(errno, "locking " + path);
+    if (!is_at(file.get(), path)) continue;
+    if (fchmod(file.get(), mode) != 0 || ftruncate(file.get(), 0) != 0)
+      return Error::from_errno(errno, "emptying " + path);
+    return file;
+  }
+}
+
+}  // namespace
 
 Result<std::string> read_whole_file(const std::string& path) {
   std::ifstream in(path, std::ios::binary);
@@ -17,22 +62,15 @@ Result<std::string> read_whole_file(const std::string& path) {
 Result<void> write_file_atomically(const std::string& path, const std::string& content,
                                    unsigned mode) {
   const std::string temporary = path + ".new";
-  (void)unlink(temporary.c_str());
-  const int fd =
-      open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);
-  if (fd < 0) return Error::from_errno(errno, "creating " + temporary);
+  const File file = TRY(open_alone(temporary, mode));
   std::size_t written = 0;
-  bool ok = true;
-  while (ok && written < content.size()) {
-    const ssize_t n = write(fd, content.data() + written, content.size() - written);
+  while (written < content.size()) {
+    const ssize_t n = write(file.get(), content.data() + written, content.size() - written);
     if (n < 0 && errno == EINTR) continue;
-    ok = n > 0;
-    if (ok) written += static_cast<std::size_t>(n);
+    if (n <= 0) return Error::from_errno(errno, "writing " + temporary);
+    written += static_cast<std::size_t>(n);
   }
-  ok = ok && fsync(fd) == 0;
-  const int failure = errno;
-  close(fd);
-  if (!ok) return Error::from_errno(failure, "writing " + temporary);
+  if (fsync(file.get()) != 0) return Error::from_errno(errno, "writing " + temporary);
   if (rename(temporary.c_str(), path.c_str()) != 0)
     return Error::from_errno(errno, "renaming to " + path);
   return {};

@@ -17,6 +17,9 @@ Result<Node> Node::decode(const Object& object) {
   out.pod_cidrs = json_string_list(json, {"spec", "podCIDRs"});
   out.unschedulable = json_bool(json, {"spec", "unschedulable"});
   out.taints = decode_taints(json);
+  if (const Json* amounts = json_find(json, {"status", "allocatable"});
+      amounts != nullptr && amounts->is_object())
+    out.allocatable = decode_amounts(*amounts);
   if (const Json* conditions = json_find(json, {"status", "conditions"});
       conditions != nullptr && conditions->is_array()) {
     for (const Json& c : *conditions) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <set>
 
 namespace coracle {
 namespace {
@@ -75,7 +76,8 @@ Container decode_container(const Json& json) {
                        json_string(*e, {"valueFrom", "fieldRef", "fieldPath"})});
   for (const Json* p : items(json, {"ports"}))
     out.ports.push_back({json_string(*p, {"name"}), json_int(*p, {"containerPort"}),
-                         json_int(*p, {"hostPort"}), string_or(*p, {"protocol"}, "TCP")});
+                         json_int(*p, {"hostPort"}), string_or(*p, {"protocol"}, "TCP"),
+                         json_string(*p, {"hostIP"})});
   out.readiness = decode_probe(json, "readinessProbe");
   out.liveness = decode_probe(json, "livenessProbe");
   out.startup = decode_probe(json, "startupProbe");
@@ -95,10 +97,23 @@ void decode_spec(const Json& json, Pod& out) {
       json_int(json, {"spec", "terminationGracePeriodSeconds"}, 30);
   out.node_selector = json_string_map(json, {"spec", "nodeSelector"});
   out.tolerations = decode_tolerations(json);
+  out.placement = decode_placement(json);
   for (const Json* c : items(json, {"spec", "initContainers"}))
     out.init_containers.push_back(decode_container(*c));
   for (const Json* c : items(json, {"spec", "containers"}))
     out.containers.push_back(decode_container(*c));
+}
+
+void decode_restarts(const Json& json, Pod& out) {
+  std::set<std::string> sidecars;
+  for (const Json* c : items(json, {"spec", "initContainers"}))
+    if (json_string(*c, {"restartPolicy"}) == "Always") sidecars.insert(json_string(*c, {"name"}));
+  const auto raise = [](std::int64_t& most, const Json& status) {
+    most = std::max(most, json_int(status, {"restartCount"}));
+  };
+  for (const Json* c : items(json, {"status", "containerStatuses"})) raise(out.restarts, *c);
+  for (const Json* c : items(json, {"status", "initContainerStatuses"}))
+    if (sidecars.contains(json_string(*c, {"name"}))) raise(out.sidecar_restarts, *c);
 }
 
 void decode_status(const Json& json, Pod& out) {
@@ -113,6 +128,7 @@ void decode_status(const Json& json, Pod& out) {
     out.conditions.push_back({json_string(*c, {"type"}), json_string(*c, {"status"}),
                               json_string(*c, {"reason"}), json_string(*c, {"message"}),
                               json_string(*c, {"lastTransitionTime"})});
+  decode_restarts(json, out);
 }
 
 }  // namespace

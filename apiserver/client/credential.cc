@@ -15,7 +15,6 @@ namespace {
 constexpr std::size_t kIdSize = 6, kSecretSize = 16, kHashSize = 64;
 constexpr std::string_view kAlphabet = "abcdefghijklmnopqrstuvwxyz0123456789";
 constexpr std::string_view kHex = "0123456789abcdef";
-constexpr std::size_t kMostServers = 8;
 constexpr const char* kServerName = "kubernetes";
 
 Result<std::string> part(std::string_view text, const char* what, std::size_t size,

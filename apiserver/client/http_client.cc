@@ -16,10 +16,12 @@ constexpr long kRequestTimeoutMs = 30'000;
 constexpr std::size_t kPageSize = 500;
 constexpr int kListAttempts = 3;  // a continue token may expire under way
 
-class HttpClient : public Client {
+class Https final : public HttpClient {
  public:
-  explicit HttpClient(HttpClientOptions options)
-      : options_(std::move(options)), watches_(options_, connections_) {}
+  explicit Https(HttpClientOptions options)
+      : current_(std::make_shared<const HttpClientOptions>(std::move(options))),
+        watches_(
+            connections_, [this] { return current(); }, [this] { unreachable(); }) {}
 
   Result<Object> get(const Resource& resource, const ObjectKey& key) override {
     return object(TRY(call("GET", resource_path(resource, key, ""), "", "")));
@@ -75,6 +77,38 @@ class HttpClient : public Client {
 
   void reconnect() override { connections_.end(); }
 
+  Result<void> use(const HttpClientOptions& options) override {
+    auto next = std::make_shared<const HttpClientOptions>(TRY(checked(options)));
+    {
+      const std::lock_guard lock(mutex_);
+      current_ = std::move(next);
+      idle_.clear();
+    }
+    connections_.end();
+    return {};
+  }
+
+  void on_unreachable(std::function<void()> told) override { told_ = std::move(told); }
+
+  Result<std::unique_ptr<ByteStream>> connect(int port, const std::stop_token& stop) override {
+    return connect_to_server(*current(), port, connections_, stop);
+  }
+
+  // With what is wrong about an address or a PEM text as an error.
+  static Result<HttpClientOptions> checked(HttpClientOptions o) {
+    const std::string given = o.server;
+    while (!o.server.empty() && o.server.back() == '/') o.server.pop_back();
+    if (o.server.compare(0, 8, "https://") != 0 || o.server.size() == 8)
+      return Error{Code::BadRequest, "\"" + given + "\" is no https:// address"};
+    if (!looks_like_pem(o.ca_pem))
+      return Error{Code::BadRequest, "the authority's certificate is no PEM text"};
+    if (!o.client_cert_pem.empty() && !looks_like_pem(o.client_cert_pem))
+      return Error{Code::BadRequest, "the client certificate is no PEM text"};
+    if (!o.client_key_pem.empty() && !looks_like_pem(o.client_key_pem))
+      return Error{Code::BadRequest, "the client key is no PEM text"};
+    return o;
+  }
+
   Result<std::string> text(const std::string& path) { return call("GET", path, "", ""); }
 
  private:
@@ -123,21 +157,22 @@ class HttpClient : public Client {
 
   Result<std::string> call(const char* method, const std::string& path,
                            const std::string& content_type, const std::string& body) {
+    const auto options = current();
     CurlHandle handle = take_handle();
     CURL* h = handle.get();
-    const CurlHeaders route = apply_credentials(h, options_);
+    const CurlHeaders route = apply_credentials(h, *options);
     connections_.attach(h);
-    const CurlHeaders headers = request_headers(options_, content_type);
+    const CurlHeaders headers = request_headers(*options, content_type);
     std::string answer;
     char problem[CURL_ERROR_SIZE] = {};
-    const std::string url = request_url(options_, path);
+    const std::string url = request_url(*options, path);
     curl_easy_setopt(h, CURLOPT_URL, url.c_str());
     curl_easy_setopt(h, CURLOPT_CUSTOMREQUEST, method);
     curl_easy_setopt(h, CURLOPT_HTTPHEADER, headers.get());
     curl_easy_setopt(h, CURLOPT_ERRORBUFFER, problem);
     curl_easy_setopt(h, CURLOPT_TIMEOUT_MS, kRequestTimeoutMs);
     curl_easy_setopt(h, CURLOPT_WRITEDATA, &answer);
-    curl_easy_setopt(h, CURLOPT_WRITEFUNCTION, &HttpClient::on_data);
+    curl_easy_setopt(h, CURLOPT_WRITEFUNCTION, &Https::on_data);
     if (!content_type.empty()) {
       curl_easy_setopt(h, CURLOPT_POSTFIELDS, body.data());
       curl_easy_setopt(h, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(body.size()));
@@ -146,7 +181,10 @@ class HttpClient : public Client {
     long status = 0;
     curl_easy_getinfo(h, CURLINFO_RESPONSE_CODE, &status);
     curl_easy_reset(h);  // keeps the connection
-    if (code != CURLE_OK) return error_from_curl(code, problem);
+    if (code != CURLE_OK) {
+      unreachable();
+      return error_from_curl(code, problem);
+    }
     give_back(std::move(handle));
     if (status < 200 || status > 299) return error_from_status(answer, status);
     return answer;
@@ -155,6 +193,15 @@ class HttpClient : public Client {
   static std::size_t on_data(char* data, std::size_t size, std::size_t count, void* answer) {
     static_cast<std::string*>(answer)->append(data, size * count);
     return size * count;
+  }
+
+  std::shared_ptr<const HttpClientOptions> current() const {
+    const std::lock_guard lock(mutex_);
+    return current_;
+  }
+
+  void unreachable() const {
+    if (told_) told_();
   }
 
   CurlHandle take_handle() {
@@ -174,37 +221,29 @@ class HttpClient : public Client {
     if (idle_.size() < kPooledHandles) idle_.push_back(std::move(handle));
   }
 
-  const HttpClientOptions options_;
+  static bool looks_like_pem(const std::string& text) {
+    return text.find("-----BEGIN ") != std::string::npos;
+  }
+
   Connections connections_;
-  HttpWatches watches_;
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
+  // Guarded by mutex_.
+  std::shared_ptr<const HttpClientOptions> current_;
   std::vector<CurlHandle> idle_;
+  std::function<void()> told_;
+  HttpWatches watches_;  // last: its thread uses the others
 };
 
-bool looks_like_pem(const std::string& text) {
-  return text.find("-----BEGIN ") != std::string::npos;
-}
-
-Result<std::unique_ptr<HttpClient>> make(const HttpClientOptions& options) {
+Result<std::unique_ptr<Https>> make(const HttpClientOptions& options) {
   static const CURLcode started = curl_global_init(CURL_GLOBAL_DEFAULT);
   if (started != CURLE_OK) return Error{Code::Internal, "libcurl did not start"};
-  HttpClientOptions o = options;
-  while (!o.server.empty() && o.server.back() == '/') o.server.pop_back();
-  if (o.server.compare(0, 8, "https://") != 0 || o.server.size() == 8)
-    return Error{Code::BadRequest, "\"" + options.server + "\" is no https:// address"};
-  if (!looks_like_pem(o.ca_pem))
-    return Error{Code::BadRequest, "the authority's certificate is no PEM text"};
-  if (!o.client_cert_pem.empty() && !looks_like_pem(o.client_cert_pem))
-    return Error{Code::BadRequest, "the client certificate is no PEM text"};
-  if (!o.client_key_pem.empty() && !looks_like_pem(o.client_key_pem))
-    return Error{Code::BadRequest, "the client key is no PEM text"};
-  return std::make_unique<HttpClient>(std::move(o));
+  return std::make_unique<Https>(TRY(Https::checked(options)));
 }
 
 }  // namespace
 
-Result<std::unique_ptr<Client>> make_http_client(const HttpClientOptions& options) {
-  return std::unique_ptr<Client>(TRY(make(options)));
+Result<std::unique_ptr<HttpClient>> make_http_client(const HttpClientOptions& options) {
+  return std::unique_ptr<HttpClient>(TRY(make(options)));
 }
 
 Result<std::string> http_get(const HttpClientOptions& options, const std::string& path) {

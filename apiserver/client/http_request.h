@@ -8,6 +8,7 @@
 #include <memory>
 #include <mutex>
 #include <set>
+#include <stop_token>
 #include <string>
 
 namespace coracle {
@@ -49,6 +50,12 @@ CurlHeaders request_headers(const HttpClientOptions& options, const std::string&
 std::string resource_path(const Resource& resource, const ObjectKey& key,
                           const std::string& subresource);
 std::string url_escape(const std::string& text);
+
+// A connection to another port of that server, see HttpClient::connect. One of `connections`, which
+// must outlive it.
+Result<std::unique_ptr<ByteStream>> connect_to_server(HttpClientOptions options, int port,
+                                                      Connections& connections,
+                                                      const std::stop_token& stop);
 
 // A Status document as an Error; `http_status` decides when the body is none.
 Error error_from_status(const std::string& body, long http_status);

@@ -29,12 +29,15 @@ std::optional<WatchEvent::Type> type_of(const std::string& text) {
 // One connection: filled by the loop's thread, emptied by the watcher's.
 class HttpWatches::Stream {
  public:
-  Stream(const HttpClientOptions& options, Connections& connections, const std::string& path)
-      : handle_(curl_easy_init()), headers_(request_headers(options, "")) {
+  Stream(std::shared_ptr<const HttpClientOptions> options, Connections& connections,
+         const std::string& path)
+      : options_(std::move(options)),
+        handle_(curl_easy_init()),
+        headers_(request_headers(*options_, "")) {
     CURL* h = handle_.get();
-    route_ = apply_credentials(h, options);
+    route_ = apply_credentials(h, *options_);
     connections.attach(h);
-    curl_easy_setopt(h, CURLOPT_URL, request_url(options, path).c_str());
+    curl_easy_setopt(h, CURLOPT_URL, request_url(*options_, path).c_str());
     curl_easy_setopt(h, CURLOPT_HTTPHEADER, headers_.get());
     curl_easy_setopt(h, CURLOPT_ERRORBUFFER, problem_);
     curl_easy_setopt(h, CURLOPT_PRIVATE, this);
@@ -125,6 +128,7 @@ class HttpWatches::Stream {
     if (!error_) error_ = std::move(error);
   }
 
+  const std::shared_ptr<const HttpClientOptions> options_;  // the handle reads them
   CurlHandle handle_;
   CurlHeaders headers_, route_;
   char problem_[CURL_ERROR_SIZE] = {};
@@ -138,9 +142,10 @@ class HttpWatches::Stream {
 
 class HttpWatches::Loop {
  public:
-  Loop(const HttpClientOptions& options, Connections& connections)
-      : options_(options),
+  Loop(Connections& connections, Options options, std::function<void()> unreachable)
+      : options_(std::move(options)),
         connections_(connections),
+        unreachable_(std::move(unreachable)),
         multi_(curl_multi_init()),
         thread_([this](const std::stop_token& stop) { run(stop); }) {}
   ~Loop() {
@@ -151,7 +156,7 @@ class HttpWatches::Loop {
   }
 
   std::shared_ptr<Stream> open(const std::string& path) {
-    auto stream = std::make_shared<Stream>(options_, connections_, path);
+    auto stream = std::make_shared<Stream>(options_(), connections_, path);
     const std::lock_guard lock(mutex_);
     starting_.push_back(stream);
     curl_multi_wakeup(multi_);
@@ -203,12 +208,14 @@ class HttpWatches::Loop {
       if (message->msg != CURLMSG_DONE) continue;
       Stream* stream = nullptr;
       curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &stream);
+      if (message->data.result != CURLE_OK) unreachable_();
       if (stream != nullptr) stream->finish(message->data.result);
     }
   }
 
-  const HttpClientOptions& options_;
+  const Options options_;
   Connections& connections_;
+  const std::function<void()> unreachable_;
   CURLM* multi_;
   std::mutex mutex_;
   std::condition_variable changed_;
@@ -237,8 +244,9 @@ class HttpWatches::Watch : public ClientWatch {
   const std::shared_ptr<Stream> stream_;
 };
 
-HttpWatches::HttpWatches(const HttpClientOptions& options, Connections& connections)
-    : loop_(std::make_shared<Loop>(options, connections)) {}
+HttpWatches::HttpWatches(Connections& connections, Options options,
+                         std::function<void()> unreachable)
+    : loop_(std::make_shared<Loop>(connections, std::move(options), std::move(unreachable))) {}
 HttpWatches::~HttpWatches() = default;
 
 std::unique_ptr<ClientWatch> HttpWatches::open(const std::string& path) {

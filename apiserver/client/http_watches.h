@@ -5,6 +5,7 @@
 #include <coracle/http_client.h>
 #include <curl/curl.h>
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -14,8 +15,10 @@ namespace coracle {
 
 class HttpWatches {
  public:
-  // Both must outlive it.
-  HttpWatches(const HttpClientOptions& options, Connections& connections);
+  using Options = std::function<std::shared_ptr<const HttpClientOptions>()>;
+  // `connections` must outlive it. `options` are asked for with each watch; `unreachable` is called
+  // from the thread when one did not reach the server.
+  HttpWatches(Connections& connections, Options options, std::function<void()> unreachable);
   ~HttpWatches();  // every watch must be gone
   HttpWatches(const HttpWatches&) = delete;
   HttpWatches& operator=(const HttpWatches&) = delete;

@@ -5,10 +5,13 @@
 #include <algorithm>
 #include <condition_variable>
 #include <mutex>
+#include <optional>
 #include <random>
 #include <thread>
 #include <unordered_map>
 #include <utility>
+
+#include "kept_table.h"
 
 namespace coracle {
 namespace {
@@ -55,6 +58,14 @@ class InformerCore::Impl {
     indexes_[name];
   }
   void add_listener(Listener listener) { listeners_.push_back(std::move(listener)); }
+  void on_synced(std::function<void()> f) { on_synced_.push_back(std::move(f)); }
+
+  void keep(const std::string& path) {
+    if (resource_ == resources::kSecrets) return;  // they are not for a disk
+    const std::string scope = resource_.api_version() + "/" + resource_.plural + " " + options_.ns +
+                              " " + options_.label_selector + " " + options_.field_selector;
+    kept_.emplace(path, scope, [this](const Object& object) { return is_current(object); });
+  }
 
   void start() {
     thread_ = std::jthread([this](const std::stop_token& stop) { run(stop); });
@@ -69,9 +80,17 @@ class InformerCore::Impl {
     const std::lock_guard lock(mutex_);
     return synced_;
   }
+  bool filled() const {
+    const std::lock_guard lock(mutex_);
+    return filled_;
+  }
   bool wait_synced(std::chrono::steady_clock::time_point deadline) const {
     std::unique_lock lock(mutex_);
     return changed_.wait_until(lock, deadline, [this] { return synced_; });
+  }
+  bool wait_filled(std::chrono::steady_clock::time_point deadline) const {
+    std::unique_lock lock(mutex_);
+    return changed_.wait_until(lock, deadline, [this] { return filled_; });
   }
 
   Value get(const ObjectKey& key) const {
@@ -106,10 +125,12 @@ class InformerCore::Impl {
   using Index = std::unordered_map<std::string, std::set<ObjectKey>>;
 
   void run(const std::stop_token& stop) {
+    load();
     Backoff backoff;
     bool listed = false;
     while (!stop.stop_requested()) {
       const Result<void> done = listed ? follow(stop, backoff) : relist();
+      if (kept_) note(kept_->sync());
       if (done) {
         listed = true;
         continue;
@@ -129,9 +150,41 @@ class InformerCore::Impl {
     interrupted_.wait_for(lock, stop, delay, [] { return false; });
   }
 
+  void note(const Result<void>& kept) const {
+    if (kept) return;
+    log::warn("informer", "what the server says cannot be kept, trying again with the next list",
+              {{"kind", resource_.plural}, {"error", kept.error().message}});
+  }
+
+  // Nothing of it is written again: the table takes changes from now on only.
+  void load() {
+    if (!kept_) return;
+    const auto lost = kept_->load([this](const Object& object) { put(object); },
+                                  [this](const ObjectKey& key) { erase(key); });
+    if (!lost && is_not_found(lost.error())) return;
+    if (!lost || *lost > 0)
+      log::warn("informer",
+                lost ? "what was kept is damaged at its end, using what is before it"
+                     : "what was kept is not usable, ignoring it",
+                {{"kind", resource_.plural},
+                 {"error", lost ? std::to_string(*lost) + " bytes" : lost.error().message}});
+    if (!lost) return;
+    const std::lock_guard lock(mutex_);
+    filled_ = true;
+    changed_.notify_all();
+  }
+
+  bool is_current(const Object& object) const {
+    const std::lock_guard lock(mutex_);
+    const auto it = cache_.find(object.key());
+    return it != cache_.end() && it->second.revision == object.revision() &&
+           it->second.uid == object.uid();
+  }
+
   // Makes the cache what the API has now; listeners hear of the differences.
   Result<void> relist() {
     const ObjectList now = TRY(client_.list(resource_, options_));
+    if (kept_) (void)kept_->begin_list();
     std::set<ObjectKey> present;
     for (const Object& object : now.items) {
       present.insert(object.key());
@@ -145,9 +198,14 @@ class InformerCore::Impl {
     }
     for (const ObjectKey& key : gone) erase(key);
     revision_ = now.revision;
-    const std::lock_guard lock(mutex_);
-    synced_ = true;
-    changed_.notify_all();
+    if (kept_) note(kept_->end_list());
+    {
+      const std::lock_guard lock(mutex_);
+      filled_ = true;
+      if (std::exchange(synced_, true)) return {};
+      changed_.notify_all();
+    }
+    for (const auto& f : on_synced_) f();
     return {};
   }
 
@@ -160,6 +218,7 @@ class InformerCore::Impl {
     while (!stop.stop_requested()) {
       const auto events = watch->next(stop);
       if (events && apply(*events)) useful = true;
+      if (kept_) note(kept_->flush());  // after the listeners: disks are slow
       if (std::chrono::steady_clock::now() - opened >= kShortWatch) useful = true;
       if (useful) backoff.reset();
       if (!events) return events.error();
@@ -203,13 +262,17 @@ class InformerCore::Impl {
       const std::lock_guard lock(mutex_);
       const auto [it, inserted] = cache_.try_emplace(key);
       if (!inserted) {
-        if (it->second.revision == now.revision && it->second.uid == now.uid) return;
+        if (it->second.revision == now.revision && it->second.uid == now.uid) {
+          if (kept_ && kept_->listing()) kept_->put(object);
+          return;
+        }
         old = it->second.value;
         unindex(key, old);
       }
       it->second = now;
       index(key, now.value);
     }
+    if (kept_) kept_->put(object);
     for (const Listener& listener : listeners_) listener(key, old, now.value);
   }
 
@@ -223,6 +286,7 @@ class InformerCore::Impl {
       unindex(key, old);
       cache_.erase(it);
     }
+    if (kept_) kept_->erase(key);
     for (const Listener& listener : listeners_) listener(key, old, nullptr);
   }
 
@@ -249,14 +313,16 @@ class InformerCore::Impl {
   const Decode decode_;
   std::vector<Listener> listeners_;          // fixed after start()
   std::map<std::string, IndexFn> indexers_;  // fixed after start()
-  Revision revision_ = 0;                    // the watch thread's
+  std::vector<std::function<void()>> on_synced_;
+  Revision revision_ = 0;          // the watch thread's, as the next
+  std::optional<KeptTable> kept_;  // absent: nothing is kept
 
   mutable std::mutex mutex_;
   mutable std::condition_variable changed_;
   mutable std::condition_variable_any interrupted_;
   std::map<ObjectKey, Cached> cache_;
   std::map<std::string, Index> indexes_;
-  bool synced_ = false;
+  bool synced_ = false, filled_ = false;
   std::jthread thread_;
 };
 
@@ -272,6 +338,12 @@ void InformerCore::add_index(const std::string& name, IndexFn index) {
 void InformerCore::add_listener(Listener listener) {
   impl_->add_listener(std::move(listener));
 }
+void InformerCore::on_synced(std::function<void()> f) {
+  impl_->on_synced(std::move(f));
+}
+void InformerCore::keep(const std::string& path) {
+  impl_->keep(path);
+}
 void InformerCore::start() {
   impl_->start();
 }
@@ -281,8 +353,14 @@ void InformerCore::stop() {
 bool InformerCore::synced() const {
   return impl_->synced();
 }
+bool InformerCore::filled() const {
+  return impl_->filled();
+}
 bool InformerCore::wait_synced(std::chrono::steady_clock::time_point deadline) const {
   return impl_->wait_synced(deadline);
+}
+bool InformerCore::wait_filled(std::chrono::steady_clock::time_point deadline) const {
+  return impl_->wait_filled(deadline);
 }
 InformerCore::Value InformerCore::get(const ObjectKey& key) const {
   return impl_->get(key);

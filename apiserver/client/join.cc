@@ -191,11 +191,18 @@ Result<NodeCredential> join_cluster(const ClusterJoin& join, const Clock& clock)
   return obtain(join.directory, as, std::move(wanted), std::move(body), clock);
 }
 
-Result<bool> find_server(const std::string& directory, NodeCredential& credential) {
+Result<bool> find_server(const std::string& directory, NodeCredential& credential,
+                         const std::string& hint, const std::stop_token& stop) {
+  std::vector<std::string> candidates = credential.servers;
+  if (!hint.empty()) {
+    std::erase(candidates, hint);
+    candidates.insert(candidates.begin(), hint);
+  }
   std::optional<Error> first;
-  for (std::size_t i = 0; i < credential.servers.size(); ++i) {
+  for (const std::string& candidate : candidates) {
+    if (stop.stop_requested()) break;
     HttpClientOptions options = credential.client_options();
-    options.server = credential.servers[i];
+    options.server = candidate;
     const auto client = TRY(make_http_client(options));
     const auto nodes = client->list(resources::kNodes, {.label_selector = kControlPlane});
     // One that refuses answers, too.
@@ -203,12 +210,13 @@ Result<bool> find_server(const std::string& directory, NodeCredential& credentia
         !nodes && (nodes.error().code == Code::Unavailable || nodes.error().code == Code::Timeout);
     if (away && !first) first = nodes.error();
     if (away) continue;
-    auto& servers = credential.servers;
-    std::rotate(servers.begin(), servers.begin() + static_cast<std::ptrdiff_t>(i),
-                servers.begin() + static_cast<std::ptrdiff_t>(i) + 1);
+    const bool moved = credential.servers.front() != candidate;
+    std::erase(credential.servers, candidate);
+    credential.servers.insert(credential.servers.begin(), candidate);
     const bool learned = nodes && remember_servers(credential, nodes->items);
-    if (learned || i != 0) TRY(store_credential(directory, credential));
-    return i != 0;
+    if (credential.servers.size() > kMostServers) credential.servers.resize(kMostServers);
+    if (learned || moved) TRY(store_credential(directory, credential));
+    return moved;
   }
   return first.value_or(Error{Code::NotFound, "no server is known"});
 }

@@ -3,22 +3,25 @@
 #include <coracle/files.h>
 #include <coracle/join.h>
 #include <coracle/log.h>
+#include <coracle/tunnel.h>
 
 #include <algorithm>
+#include <charconv>
 #include <filesystem>
 
 #include "commands.h"
+#include "keeper.h"
 #include "process.h"
 
 namespace coracle {
 namespace {
 
-constexpr std::chrono::minutes kRenewalRetry{10};
-
 struct Settings {
   std::string data_dir, directory;  // the credential's
   std::string node_name;            // "" when not asked for
   Ip node_ip;
+  std::string resolv_conf;
+  DnsFlags dns;
 };
 
 Result<Settings> read_flags(const AgentFlags& flags) {
@@ -28,6 +31,8 @@ Result<Settings> read_flags(const AgentFlags& flags) {
   if (out.data_dir.size() > 1 && out.data_dir.back() == '/') out.data_dir.pop_back();
   out.directory = out.data_dir + "/agent";
   out.node_name = flags.node_name;
+  out.resolv_conf = flags.resolv_conf;
+  out.dns = flags.dns;
   if (flags.node_ip.empty()) {
     out.node_ip = TRY(detect_node_ip());
     return out;
@@ -51,6 +56,9 @@ Result<NodeCredential> join(const AgentFlags& flags, const Settings& settings) {
   join.node_name = settings.node_name.empty() ? host_name() : settings.node_name;
   join.addresses = {settings.node_ip};
   join.replace = flags.replace;
+  // What is kept there was another node's or another cluster's.
+  std::error_code ignored;
+  std::filesystem::remove_all(settings.data_dir + "/kept", ignored);
   auto joined = join_cluster(join, system_clock());
   if (joined) log::info("agent", "joined the cluster", {{"node", joined->node_name}});
   return joined;
@@ -82,77 +90,59 @@ Result<NodeCredential> credential_of(const AgentFlags& flags, const Settings& se
   return kept;
 }
 
-// Keeps the credential valid and pointed to where the server is.
-class Keeper {
- public:
-  explicit Keeper(std::string directory) : directory_(std::move(directory)) {}
-  // True when it is another one now, or names another server first.
-  bool look(NodeCredential& credential) {
-    bool changed = false;
-    const auto moved = find_server(directory_, credential);
-    if (moved && *moved) {
-      log::info("agent", "the server answers at another address",
-                {{"server", credential.servers.front()}});
-      changed = true;
-    }
-    const Clock& clock = system_clock();
-    if (!moved || clock.now() < credential.renew_at || clock.steady_now() < next_try_)
-      return changed;
-    auto renewed = renew_credential(directory_, credential, clock);
-    if (renewed) {
-      credential = std::move(*renewed);
-      return true;
-    }
-    next_try_ = clock.steady_now() + kRenewalRetry;
-    log::warn("agent", "the certificate is not renewed, retrying in 10 min",
-              {{"error", renewed.error().message}});
-    return changed;
-  }
+// Where the server awaits tunnels now.
+Result<std::unique_ptr<ByteStream>> open_tunnel(HttpClient& client, const std::stop_token& stop) {
+  const Object service = TRY(client.get(resources::kServices, {"default", "kubernetes"}));
+  const std::string text = service.meta().annotations[kTunnelPortAnnotation];
+  int port = kTunnelPort;
+  (void)std::from_chars(text.data(), text.data() + text.size(), port);
+  return client.connect(port, stop);
+}
 
- private:
-  const std::string directory_;
-  std::chrono::steady_clock::time_point next_try_;
-};
-
-// Until a signal (the result), or until the credential is another one (0).
-Result<int> run_node(const Settings& settings, NodeCredential& credential, Keeper& keeper,
-                     const sigset_t& signals) {
-  const Clock& clock = system_clock();
-  const auto client = TRY(make_http_client(credential.client_options()));
-  const auto agent = TRY(Agent::create(*client, clock,
-                                       {.node_name = credential.node_name,
-                                        .node_ip = settings.node_ip,
-                                        .data_dir = settings.data_dir,
-                                        .pod_cidr = credential.cluster.pod_cidr,
-                                        .cluster_domain = credential.cluster.cluster_domain,
-                                        .cluster_dns = credential.cluster.cluster_dns,
-                                        .proxy_mode = credential.cluster.proxy_mode,
-                                        .runtime = "process",
-                                        .backend = credential.cluster.backend,
-                                        .version = "v" CORACLE_VERSION}));
-  if (!agent->wait_ready(clock.steady_now() + std::chrono::seconds(30)))
-    log::warn("agent", "the node is not ready after 30 s, going on",
-              {{"node", credential.node_name}, {"server", credential.servers.front()}});
-  (void)keeper.look(credential);
-  notify("READY=1");
-  const int signal = wait_for_signal(signals, [&] { return !keeper.look(credential); });
-  agent->stop();
-  return signal;
+AgentOptions agent_options(const Settings& settings, const NodeCredential& credential,
+                           Keeper& keeper, HttpClient& client) {
+  return {
+      .node_name = credential.node_name,
+      .node_ip = settings.node_ip,
+      .data_dir = settings.data_dir,
+      .pod_cidr = credential.cluster.pod_cidr,
+      .service_cidr = credential.cluster.service_cidr,
+      .cluster_domain = credential.cluster.cluster_domain,
+      .cluster_dns = credential.cluster.cluster_dns,
+      .proxy_mode = credential.cluster.proxy_mode,
+      .runtime = "process",
+      .backend = credential.cluster.backend,
+      .resolv_conf = settings.resolv_conf,
+      .dns_stub_domains = settings.dns.stub_domains,
+      .dns_hosts = settings.dns.hosts,
+      .version = "v" CORACLE_VERSION,
+      .keep_lists = true,
+      .on_server_announced = [&keeper](const std::string& url) { keeper.hint(url); },
+      .open_tunnel = [&client](const std::stop_token& stop) { return open_tunnel(client, stop); }};
 }
 
 Result<void> serve(const AgentFlags& flags, const Settings& settings, const sigset_t& signals) {
+  const Clock& clock = system_clock();
   TRY(make_data_dir(settings.data_dir));
-  NodeCredential credential = TRY(credential_of(flags, settings));
-  Keeper keeper(settings.directory);
-  (void)keeper.look(credential);
+  const auto lock = TRY(ProcessLock::take(settings.data_dir));
+  const NodeCredential credential = TRY(credential_of(flags, settings));
   log::info("agent", "running as a node",
             {{"node", credential.node_name}, {"server", credential.servers.front()}});
-  int signal = 0;
-  // Pods and rules stay up while the agent begins anew with another certificate.
-  while (signal == 0) signal = TRY(run_node(settings, credential, keeper, signals));
+  const auto client = TRY(make_http_client(credential.client_options()));
+  Keeper keeper(settings.directory, credential, *client, clock);
+  client->on_unreachable([&keeper] { keeper.unreachable(); });
+  keeper.start();
+  const auto agent =
+      TRY(Agent::create(*client, clock, agent_options(settings, credential, keeper, *client)));
+  if (!agent->wait_ready(clock.steady_now() + std::chrono::seconds(30)))
+    log::warn("agent", "the node is not ready after 30 s, going on",
+              {{"node", credential.node_name}, {"server", credential.servers.front()}});
+  notify("READY=1");
+  const int signal = wait_for_signal(signals);
   notify("STOPPING=1");
   log::info("agent", "stopping; Pods and rules stay up",
             {{"signal", signal == SIGINT ? "SIGINT" : "SIGTERM"}});
+  agent->stop();
   return {};
 }
 

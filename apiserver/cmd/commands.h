@@ -8,17 +8,26 @@
 #include <coracle/result.h>
 
 #include <chrono>
+#include <optional>
 #include <string>
 #include <vector>
 
 namespace coracle {
 
+// "ZONE=IP[:PORT]" and "NAME=IP".
+struct DnsFlags {
+  std::vector<std::string> stub_domains, hosts;
+};
+
 struct ServerFlags {
-  std::string data_dir, node_name, node_ip, bind_address = "::";
+  std::string data_dir = "/var/lib/coracle", node_name, node_ip, bind_address = "::";
   int secure_port = 6443;
+  int tunnel_port = 0;  // 0: the next one, or any
   std::string pod_cidr = "10.42.0.0/16", service_cidr = "10.96.0.0/16";
   std::string cluster_domain = "cluster.local", cluster_dns = "10.96.0.10";
   std::string proxy_mode = "iptables", backend = "vxlan", runtime = "process";
+  std::string resolv_conf = "/etc/resolv.conf";
+  DnsFlags dns;
   bool no_agent = false;
   int node_monitor_grace_period = 8;  // seconds; what is silent for so long is NotReady a second on
   int not_ready_toleration = 300, unreachable_toleration = 300;  // seconds
@@ -26,7 +35,9 @@ struct ServerFlags {
 int run_server(const ServerFlags& flags);
 
 struct AgentFlags {
-  std::string server, token, data_dir, node_name, node_ip;
+  std::string server, token, data_dir = "/var/lib/coracle", node_name, node_ip;
+  std::string resolv_conf = "/etc/resolv.conf";
+  DnsFlags dns;
   bool replace = false;
 };
 int run_agent(const AgentFlags& flags);
@@ -35,16 +46,25 @@ struct TokenFlags {
   std::string data_dir = "/var/lib/coracle", kubeconfig;
   std::string ttl = "24h", description;
 };
-// A new one, for the cluster that `options` reach; ttl 0 is for ever.
-Result<std::string> make_join_token(const HttpClientOptions& options, std::chrono::seconds ttl,
-                                    const std::string& description);
+// A new one, for the cluster of that authority; ttl 0 is for ever.
+Result<std::string> make_join_token(Client& client, const std::string& ca_pem,
+                                    std::chrono::seconds ttl, const std::string& description);
+// One that is good for an hour at least and that an earlier call made for the same purpose, or a
+// new one for a day.
+Result<std::string> lasting_join_token(Client& client, const std::string& ca_pem,
+                                       const std::string& description);
+// "coracle agent --server URL --token TOKEN".
+std::string join_command(const std::string& server, const std::string& token);
 int token_create(const TokenFlags& flags);
 int token_list(const TokenFlags& flags);
 int token_delete(const TokenFlags& flags, const std::string& id);
 
 struct LabFlags {
   std::string name = "lab";
-  int nodes = 0;  // as many as there are, at first three
+  int nodes = 0;        // as many as there are, at first three
+  std::string backend;  // "": what it has, at first vxlan
+  std::optional<std::string>
+      resolv_conf;  // of its nodes; absent: what it has, at first the machine's
 };
 int lab_up(const LabFlags& flags);
 int lab_down(const LabFlags& flags);
@@ -75,6 +95,13 @@ std::string node_address(const Object& node);
 Result<HttpClientOptions> admin_options(const std::string& data_dir);
 // A client with the admin credentials under a server's data directory.
 Result<std::unique_ptr<Client>> admin_client(const std::string& data_dir);
+// The cluster's DNS as its Service tells it.
+struct ClusterDnsFacts {
+  std::string address, domain;
+};
+Result<ClusterDnsFacts> cluster_dns_facts(Client& client);
+// "http://web.default.svc.cluster.local:80" for each TCP port of the Service: how Pods reach it.
+std::vector<std::string> names_of(const Object& service, const std::string& domain);
 // The URLs of a Service's node ports, as `minikube service --url` prints them.
 Result<std::vector<std::string>> service_urls(Client& client, const ObjectKey& service);
 

@@ -1,7 +1,10 @@
 // Commands that ask a running cluster or remove this node's traces.
+#include <apiserver/bootstrap.h>
 #include <coracle/http_client.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <filesystem>
 #include <fstream>
 #include <iostream>
@@ -9,6 +12,7 @@
 #include <sstream>
 
 #include "commands.h"
+#include "process.h"
 
 namespace coracle {
 namespace {
@@ -35,6 +39,57 @@ Result<std::string> server_url(const std::string& data_dir) {
   return Error{Code::NotFound, data_dir + "/kubeconfig names no server"};
 }
 
+// Server and agent keep nothing else in a data directory. The database has a journal, a lock and
+// damaged predecessors, whose names begin with its own.
+bool is_ours(const std::string& name) {
+  constexpr std::array kOurs = {"agent", "ipam", "kept",      "kubeconfig", "network",
+                                "pki",   "pods", "snapshots", "volumes",    ProcessLock::kFile};
+  const std::string database = std::filesystem::path(database_path("")).filename();
+  return name.starts_with(database) || std::find(kOurs.begin(), kOurs.end(), name) != kOurs.end();
+}
+
+// A directory of others' things is left with them.
+Result<void> remove_files(const std::string& data_dir) {
+  std::string kept;
+  std::vector<std::filesystem::path> ours;
+  std::error_code error;
+  for (std::filesystem::directory_iterator it(data_dir, error), end; !error && it != end;
+       it.increment(error)) {
+    const std::string name = it->path().filename();
+    if (is_ours(name)) {
+      ours.push_back(it->path());
+    } else {
+      kept += (kept.empty() ? "" : ", ") + name;
+    }
+  }
+  for (const auto& path : ours) {
+    std::filesystem::remove_all(path, error);
+    if (error) return Error{Code::Internal, "removing " + path.string() + ": " + error.message()};
+  }
+  if (kept.empty()) {
+    std::filesystem::remove(data_dir, error);
+    if (error) return Error{Code::Internal, "removing " + data_dir + ": " + error.message()};
+  } else {
+    std::cout << data_dir << " stays, as it holds more than this program's files: " << kept << "\n";
+  }
+  return {};
+}
+
+bool exists(const std::string& path) {
+  return access(path.c_str(), F_OK) == 0;
+}
+
+Result<void> remove_node(const std::string& data_dir) {
+  AgentOptions options{};
+  options.data_dir = data_dir;
+  // What is in the kernel can be told by its marks.
+  if (!exists(data_dir)) return Agent::uninstall(options);
+  const auto lock = TRY(ProcessLock::take(data_dir));  // a running agent would restore all of it
+  // A server without an agent has nothing there that could be told from another program's.
+  if (exists(data_dir + "/pods") || exists(data_dir + "/network")) TRY(Agent::uninstall(options));
+  return remove_files(data_dir);
+}
+
 }  // namespace
 
 std::string node_address(const Object& node) {
@@ -55,7 +110,29 @@ Result<HttpClientOptions> admin_options(const std::string& data_dir) {
 }
 
 Result<std::unique_ptr<Client>> admin_client(const std::string& data_dir) {
-  return make_http_client(TRY(admin_options(data_dir)));
+  return std::unique_ptr<Client>(TRY(make_http_client(TRY(admin_options(data_dir)))));
+}
+
+Result<ClusterDnsFacts> cluster_dns_facts(Client& client) {
+  const Object service = TRY(client.get(resources::kServices, {"kube-system", "kube-dns"}));
+  ClusterDnsFacts facts{json_string(service.json(), {"spec", "clusterIP"}), ""};
+  const auto annotations = service.meta().annotations;
+  const auto domain = annotations.find(kClusterDomainAnnotation);
+  if (domain != annotations.end()) facts.domain = domain->second;
+  if (facts.domain.empty())
+    return Error{Code::NotFound, "kube-system/kube-dns is not this cluster's DNS"};
+  return facts;
+}
+
+std::vector<std::string> names_of(const Object& service, const std::string& domain) {
+  std::vector<std::string> out;
+  const Json* ports = json_find(service.json(), {"spec", "ports"});
+  if (ports == nullptr || !ports->is_array()) return out;
+  for (const Json& port : *ports)
+    if (json_string(port, {"protocol"}) == "TCP")
+      out.push_back("http://" + service.name() + "." + service.ns() + ".svc." + domain + ":" +
+                    std::to_string(json_int(port, {"port"})));
+  return out;
 }
 
 Result<std::vector<std::string>> service_urls(Client& client, const ObjectKey& key) {
@@ -84,18 +161,21 @@ int print_url(const std::string& data_dir, const std::string& ns, const std::str
   auto client = admin_client(data_dir);
   if (!client) return fail(client.error());
   const auto urls = service_urls(**client, {ns, service});
-  if (!urls) return fail(urls.error());
-  for (const auto& url : *urls) std::cout << url << "\n";
-  return 0;
+  if (urls)
+    for (const auto& url : *urls) std::cout << url << std::endl;
+  // Not among the URLs: they are for this machine to use.
+  const auto object = (*client)->get(resources::kServices, {ns, service});
+  const auto dns = cluster_dns_facts(**client);
+  if (object && dns)
+    for (const std::string& name : names_of(*object, dns->domain))
+      std::cerr << "from Pods: " << name << "\n";
+  return urls ? 0 : fail(urls.error());
 }
 
 int uninstall(const ServerFlags& flags) {
-  AgentOptions options{};
   std::error_code error;
-  options.data_dir = std::filesystem::absolute(flags.data_dir, error);
-  const auto removed = Agent::uninstall(options);
-  std::filesystem::remove_all(options.data_dir, error);
-  if (error) return fail({Code::Internal, "removing " + options.data_dir + ": " + error.message()});
+  const std::string data_dir = std::filesystem::absolute(flags.data_dir, error).lexically_normal();
+  const auto removed = remove_node(data_dir);
   return removed ? 0 : fail(removed.error());
 }
 

@@ -125,6 +125,20 @@ std::string server_url(const LabPlan& plan) {
   return "https://" + plan.nodes.front().ip.to_string() + ":6443";
 }
 
+// Kept for the next `up`.
+std::string resolv_conf_file(const std::string& lab) {
+  return lab_dir(lab) + "/resolv-conf";
+}
+
+Result<void> remember_resolv_conf(const LabFlags& flags) {
+  if (!flags.resolv_conf) return {};
+  std::error_code error;
+  const std::string path = flags.resolv_conf->empty()
+                               ? ""
+                               : std::filesystem::absolute(*flags.resolv_conf, error).string();
+  return write_file_atomically(resolv_conf_file(flags.name), path, 0600);
+}
+
 // The first node runs the server, the others join it. A node that has joined needs no token.
 Result<std::vector<std::string>> command_of(const LabPlan& plan, const LabNode& node,
                                             std::string& token) {
@@ -134,12 +148,18 @@ Result<std::vector<std::string>> command_of(const LabPlan& plan, const LabNode& 
                                    "--data-dir",          data_dir,
                                    "--node-name",         node.name,
                                    "--node-ip",           node.ip.to_string()};
-  if (is_server) return argv;
+  if (const auto resolv_conf = read_whole_file(resolv_conf_file(plan.name)))
+    argv.insert(argv.end(), {"--resolv-conf", *resolv_conf});
+  if (is_server) {
+    argv.insert(argv.end(), {"--backend", plan.backend});
+    return argv;
+  }
   argv.insert(argv.end(), {"--server", server_url(plan)});
   if (access((data_dir + "/agent/credential.json").c_str(), F_OK) == 0) return argv;
   if (token.empty()) {
     const auto admin = TRY(admin_options(lab_data_dir(plan.name, plan.nodes.front().name)));
-    token = TRY(make_join_token(admin, kTokenLife, "lab " + plan.name));
+    const auto client = TRY(make_http_client(admin));
+    token = TRY(make_join_token(*client, admin.ca_pem, kTokenLife, "lab " + plan.name));
   }
   argv.insert(argv.end(), {"--token", token});
   return argv;
@@ -188,15 +208,17 @@ Result<void> start_nodes(const LabPlan& plan) {
 
 Result<void> bring_up(const LabFlags& flags) {
   TRY(check_root());
-  const LabPlan plan = TRY(lab_plan(flags.name, wanted_nodes(flags)));
+  const LabPlan plan = TRY(lab_plan(flags.name, wanted_nodes(flags), flags.backend));
   std::error_code error;
   std::filesystem::create_directories(lab_dir(flags.name), error);
   if (error) return Error{Code::Internal, lab_dir(flags.name) + ": " + error.message()};
   (void)chmod(lab_dir(flags.name).c_str(), 0700);
   say("network " + plan.subnet.to_string() + " on bridge " + plan.bridge + ", this machine is " +
       plan.gateway.to_string());
+  TRY(remember_resolv_conf(flags));
   TRY(lab_network_up(plan, say));
   TRY(start_nodes(plan));
+  say("in Pods, Services have names: http://SERVICE.NAMESPACE.svc.cluster.local");
   say("kubeconfig " + lab_data_dir(plan.name, plan.nodes.front().name) + "/kubeconfig");
   return {};
 }

@@ -11,8 +11,20 @@
 namespace coracle {
 namespace {
 
+void add_dns(CLI::App& app, std::string& path, DnsFlags& flags) {
+  app.add_option("--dns-stub-domain", flags.stub_domains,
+                 "ZONE=IP[:PORT]: who knows the names of a zone outside the cluster; repeatable")
+      ->allow_extra_args(false);
+  app.add_option("--dns-host", flags.hosts,
+                 "NAME=IP: a name outside the cluster, of at least two labels; repeatable")
+      ->allow_extra_args(false);
+  app.add_option("--resolv-conf", path,
+                 "whose servers this node asks for names outside the cluster; \"\": none")
+      ->capture_default_str();
+}
+
 void add_server_options(CLI::App& app, ServerFlags& flags) {
-  app.add_option("--data-dir", flags.data_dir, "where everything is kept")->required();
+  app.add_option("--data-dir", flags.data_dir, "where everything is kept")->capture_default_str();
   app.add_option("--node-name", flags.node_name, "this node's name (default: the host name)");
   app.add_option("--node-ip", flags.node_ip,
                  "this node's address (default: that of the default route)");
@@ -21,6 +33,10 @@ void add_server_options(CLI::App& app, ServerFlags& flags) {
   app.add_option("--secure-port", flags.secure_port, "port the API is served on")
       ->check(CLI::Range(1, 65535))
       ->capture_default_str();
+  app.add_option("--tunnel-port", flags.tunnel_port,
+                 "port where nodes open the connections over which their logs are read (default: "
+                 "the one after --secure-port)")
+      ->check(CLI::Range(1, 65535));
   app.add_option("--pod-cidr,--pod-network-cidr", flags.pod_cidr, "addresses of Pods")
       ->capture_default_str();
   app.add_option("--service-cidr", flags.service_cidr, "virtual addresses of Services")
@@ -36,6 +52,7 @@ void add_server_options(CLI::App& app, ServerFlags& flags) {
       ->capture_default_str();
   app.add_option("--runtime", flags.runtime, "what runs containers: process")
       ->capture_default_str();
+  add_dns(app, flags.resolv_conf, flags.dns);
   app.add_option("--node-monitor-grace-period", flags.node_monitor_grace_period,
                  "seconds without a sign of life until a node is NotReady")
       ->check(CLI::Range(4, 86'400))
@@ -64,6 +81,13 @@ void add_lab(CLI::App& app, LabFlags& flags, int& result) {
   auto* up = add("up", "start a lab, or what is missing of it");
   up->add_option("--nodes", flags.nodes, "how many nodes (default: those it has, at first 3)")
       ->check(CLI::Range(1, 250));
+  up->add_option("--backend", flags.backend,
+                 "how nodes reach each other's Pods (default: as it does, at first vxlan)")
+      ->check(CLI::IsMember({"vxlan", "host-gw", "auto"}));
+  up->add_option(
+      "--resolv-conf", flags.resolv_conf,
+      "whose servers the nodes ask for names outside the cluster; \"\": none (default: as "
+      "they do, at first the machine's)");
   up->callback([&] { result = lab_up(flags); });
   add("down", "stop a lab and leave nothing behind")->callback([&] { result = lab_down(flags); });
   add("status", "the lab's nodes and their processes")->callback([&] {
@@ -121,10 +145,12 @@ void add_agent(CLI::App& app, AgentFlags& flags, int& result) {
   agent->add_option("--server", flags.server,
                     "https://HOST[:6443]; not needed again once this node has joined");
   agent->add_option("--token", flags.token, "a join token (`coracle token create`), to join with");
-  agent->add_option("--data-dir", flags.data_dir, "where everything is kept")->required();
+  agent->add_option("--data-dir", flags.data_dir, "where everything is kept")
+      ->capture_default_str();
   agent->add_option("--node-name", flags.node_name, "this node's name (default: the host name)");
   agent->add_option("--node-ip", flags.node_ip,
                     "this node's address (default: that of the default route)");
+  add_dns(*agent, flags.resolv_conf, flags.dns);
   agent->add_flag("--replace", flags.replace,
                   "take the place of a node of this name that joined before");
   agent->callback([&] { result = run_agent(flags); });
@@ -181,7 +207,7 @@ int run(int argc, char** argv) {
   add_copies(app, result);
   auto* remove =
       app.add_subcommand("uninstall", "remove Pods, links, rules and files of this node");
-  remove->add_option("--data-dir", flags.data_dir)->required();
+  remove->add_option("--data-dir", flags.data_dir)->capture_default_str();
   remove->callback([&] { result = uninstall(flags); });
   int port = 8080;
   auto* echo = app.add_subcommand("echo", "the echo server of the image coracle/echo");

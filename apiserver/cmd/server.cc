@@ -130,6 +130,8 @@ ApiServerOptions api_options(const ServerFlags& flags, const Settings& settings,
   ApiServerOptions api{registry, clock};
   api.bind_address = flags.bind_address;
   api.port = flags.secure_port;
+  api.tunnel_port_may_move = flags.tunnel_port == 0;
+  api.tunnel_port = flags.tunnel_port != 0 ? flags.tunnel_port : flags.secure_port % 65535 + 1;
   api.data_dir = settings.data_dir;
   api.addresses = {settings.node_ip};
   api.cluster_domain = flags.cluster_domain;
@@ -143,9 +145,85 @@ ApiServerOptions api_options(const ServerFlags& flags, const Settings& settings,
   return api;
 }
 
+// Tells everybody where the server is now.
+class Publisher {
+ public:
+  Publisher(ApiServer& server, Registry& registry, BootstrapOptions boot)
+      : server_(server),
+        registry_(registry),
+        boot_(std::move(boot)),
+        address_(boot_.server_address) {}
+  void publish(const Ip& ip) {
+    boot_.server_address = ip;
+    if (const auto done = server_.set_addresses({ip}); !done)
+      log::error("server", "the certificate does not name the new address",
+                 {{"address", ip.to_string()}, {"error", done.error().message}});
+    if (const auto done = publish_server(registry_, boot_); !done)
+      log::error("server", "the kubernetes endpoints do not name the new address",
+                 {{"address", ip.to_string()}, {"error", done.error().message}});
+  }
+  // Where no agent sees at once what happens to the address. Not together with publish().
+  void look() {
+    const Ip now = address_.now();
+    if (now != boot_.server_address) publish(now);
+  }
+
+ private:
+  ApiServer& server_;
+  Registry& registry_;
+  BootstrapOptions boot_;
+  OwnAddress address_;
+};
+
+BootstrapOptions bootstrap_options(const ServerFlags& flags, const Settings& settings) {
+  BootstrapOptions boot{};
+  boot.server_address = settings.node_ip;
+  boot.server_port = static_cast<Port>(flags.secure_port);
+  boot.service_cidr = settings.service_cidr;
+  if (!flags.no_agent) boot.node_name = settings.node_name;
+  return boot;
+}
+
+AgentOptions agent_options(const ServerFlags& flags, const Settings& settings, ApiServer& server,
+                           Publisher& publisher) {
+  return {.node_name = settings.node_name,
+          .node_ip = settings.node_ip,
+          .data_dir = settings.data_dir,
+          .pod_cidr = settings.pod_cidr,
+          .service_cidr = settings.service_cidr,
+          .cluster_domain = flags.cluster_domain,
+          .cluster_dns = settings.cluster_dns,
+          .proxy_mode = flags.proxy_mode,
+          .runtime = flags.runtime,
+          .backend = flags.backend,
+          .resolv_conf = flags.resolv_conf,
+          .dns_stub_domains = flags.dns.stub_domains,
+          .dns_hosts = flags.dns.hosts,
+          .on_address = [&publisher](const Ip& ip) { publisher.publish(ip); },
+          .version = "v" CORACLE_VERSION,
+          .announce_server = [&server] { return server.url(); },
+          .open_tunnel = [&server, node = settings.node_name](
+                             const std::stop_token&) { return server.open_tunnel(node); }};
+}
+
+// How the second machine joins, told for as long as there is none.
+Result<void> invite(Client& client, const Settings& settings) {
+  if (settings.node_ip.is_loopback()) return {};
+  const auto nodes = TRY(client.list(resources::kNodes, {}));
+  if (std::any_of(nodes.items.begin(), nodes.items.end(),
+                  [&](const Object& node) { return node.name() != settings.node_name; }))
+    return {};
+  const HttpClientOptions admin = TRY(admin_options(settings.data_dir));
+  const std::string token = TRY(lasting_join_token(client, admin.ca_pem, "made by the server"));
+  std::printf("Another machine joins with:\n\n  %s\n\n", join_command(admin.server, token).c_str());
+  (void)std::fflush(stdout);
+  return {};
+}
+
 Result<void> serve(const ServerFlags& flags, const Settings& settings, const sigset_t& signals) {
   const Clock& clock = system_clock();
   TRY(make_data_dir(settings.data_dir));
+  const auto lock = TRY(ProcessLock::take(settings.data_dir));
   StoreNotices notices;
   auto store =
       TRY(open_sqlite_store({.path = database_path(settings.data_dir),
@@ -156,15 +234,15 @@ Result<void> serve(const ServerFlags& flags, const Settings& settings, const sig
   kinds.cluster_dns = settings.cluster_dns;
   kinds.tolerations = {flags.not_ready_toleration, flags.unreachable_toleration};
   auto registry = TRY(Registry::create({*store, clock, all_kinds(kinds)}));
-  BootstrapOptions boot{};
-  boot.server_address = settings.node_ip;
-  boot.server_port = static_cast<Port>(flags.secure_port);
-  boot.service_cidr = settings.service_cidr;
-  if (!flags.no_agent) boot.node_name = settings.node_name;
+  const BootstrapOptions boot = bootstrap_options(flags, settings);
   TRY(bootstrap(*registry, boot));
-
+  if (const auto named = ensure_dns_service(*registry, settings.cluster_dns, flags.cluster_domain);
+      !named)
+    log::warn("server", "no Service names the cluster's DNS, going on",
+              {{"error", named.error().message}});
   remove_expired_tokens(*registry, clock);
   auto server = TRY(ApiServer::create(api_options(flags, settings, *registry, clock)));
+  TRY(publish_tunnel(*registry, server->tunnel_port()));
   LocalClient client(*registry, clock);
   EventRecorder events(client, clock, "coracle-store", settings.node_name);
   const StoreNotices::Telling telling(notices, events, settings.node_name);
@@ -172,22 +250,13 @@ Result<void> serve(const ServerFlags& flags, const Settings& settings, const sig
       client, clock,
       {.pod_cidr = settings.pod_cidr,
        .node_monitor_grace_period = std::chrono::seconds(flags.node_monitor_grace_period),
-       .taken_ports = {"TCP/" + std::to_string(flags.secure_port)}}));
+       .taken_ports = {"TCP/" + std::to_string(flags.secure_port),
+                       "TCP/" + std::to_string(server->tunnel_port())}}));
   controllers->start();
+  Publisher publisher(*server, *registry, boot);
   std::unique_ptr<Agent> agent;
-  if (!flags.no_agent) {
-    agent = TRY(Agent::create(client, clock,
-                              {.node_name = settings.node_name,
-                               .node_ip = settings.node_ip,
-                               .data_dir = settings.data_dir,
-                               .pod_cidr = settings.pod_cidr,
-                               .cluster_domain = flags.cluster_domain,
-                               .cluster_dns = settings.cluster_dns,
-                               .proxy_mode = flags.proxy_mode,
-                               .runtime = flags.runtime,
-                               .backend = flags.backend,
-                               .version = "v" CORACLE_VERSION}));
-  }
+  if (!flags.no_agent)
+    agent = TRY(Agent::create(client, clock, agent_options(flags, settings, *server, publisher)));
   server->set_ready(true);
   log::info("server", "serving the API",
             {{"port", server->port()}, {"kubeconfig", server->kubeconfig_path()}});
@@ -195,7 +264,11 @@ Result<void> serve(const ServerFlags& flags, const Settings& settings, const sig
     log::warn("server", "the node is not ready after 30 s, going on",
               {{"node", settings.node_name}});
   notify("READY=1");
-  const int signal = wait_for_signal(signals);
+  if (const auto told = invite(client, settings); !told)
+    log::warn("server", "no join token is made", {{"error", told.error().message}});
+  const int signal = wait_for_signal(signals, [&] {
+    if (!agent) publisher.look();
+  });
   notify("STOPPING=1");
   log::info("server", "stopping; Pods and rules stay up",
             {{"signal", signal == SIGINT ? "SIGINT" : "SIGTERM"}});

@@ -1,4 +1,6 @@
 // `coracle status`: the server, its nodes and its data at a glance.
+#include <coracle/api/peers.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -7,6 +9,7 @@
 #include <iostream>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <vector>
 
 #include "commands.h"
 
@@ -44,23 +47,48 @@ std::string after(const std::string& metrics, const std::string& begin) {
   return metrics.substr(from, metrics.find('\n', from) - from);
 }
 
-// True when the node is ready.
-bool show_node(const Object& node) {
-  std::string state = "NotReady", why;
+// The node's condition, an empty object when it has none of that type.
+Json condition_of(const Object& node, const char* type) {
   const Json* conditions = json_find(node.json(), {"status", "conditions"});
   if (conditions != nullptr && conditions->is_array())
-    for (const Json& c : *conditions) {
-      if (json_string(c, {"type"}) != "Ready") continue;
-      if (json_string(c, {"status"}) == "True")
-        state = "Ready";
-      else
-        why = "  " + json_string(c, {"reason"}) + ": " + json_string(c, {"message"});
-    }
-  if (json_bool(node.json(), {"spec", "unschedulable"})) why += "  SchedulingDisabled";
+    for (const Json& c : *conditions)
+      if (json_string(c, {"type"}) == type) return c;
+  return Json::object();
+}
+
+bool is_true(const Json& condition) {
+  return json_string(condition, {"status"}) == "True";
+}
+
+std::string why(const Json& condition) {
+  return "  " + json_string(condition, {"reason"}) + ": " + json_string(condition, {"message"});
+}
+
+// True when the node is ready.
+bool show_node(const Object& node) {
+  const Json condition = condition_of(node, "Ready");
+  const bool ready = is_true(condition);
+  std::string text = ready || condition.empty() ? "" : why(condition);
+  if (json_bool(node.json(), {"spec", "unschedulable"})) text += "  SchedulingDisabled";
   const std::string address = node_address(node);
-  line("node", node.name() + "  " + state + "  " + (address.empty() ? "<none>" : address) +
-                   "  Pods " + json_string(node.json(), {"spec", "podCIDR"}) + why);
-  return state == "Ready";
+  line("node", node.name() + (ready ? "  Ready  " : "  NotReady  ") +
+                   (address.empty() ? "<none>" : address) + "  Pods " +
+                   json_string(node.json(), {"spec", "podCIDR"}) + text);
+  return ready;
+}
+
+// True when no node that is ready fails to reach another one that is.
+bool show_peers(const std::vector<Object>& nodes) {
+  std::vector<PeerRow> rows;
+  rows.reserve(nodes.size());
+  for (const Object& node : nodes)
+    rows.push_back(
+        {node.name(), is_true(condition_of(node, "Ready")),
+         parse_peers(json_string(node.json(), {"metadata", "annotations", kPeersAnnotation}))});
+  const PeerMatrix matrix = compute_peer_matrix(rows);
+  for (const std::string& text : matrix.lines)
+    line(&text == &matrix.lines.front() ? "peers" : "", text);
+  return matrix.well;
 }
 
 Result<bool> show_nodes(Client& client) {
@@ -68,7 +96,7 @@ Result<bool> show_nodes(Client& client) {
   if (nodes.items.empty()) line("node", "none: this server runs without an agent");
   bool ready = true;
   for (const Object& node : nodes.items) ready = show_node(node) && ready;
-  return ready;
+  return show_peers(nodes.items) && ready;
 }
 
 Result<void> show_objects(Client& client) {
@@ -90,6 +118,8 @@ Result<void> show_objects(Client& client) {
     text += ", " + std::to_string(count) + " " + (phase.empty() ? "unknown" : phase);
   line("pods", text + (pods.items.empty() ? "" : ", " + std::to_string(ready) + " ready"));
   line("services", std::to_string(services.items.size()));
+  if (const auto dns = cluster_dns_facts(client))
+    line("dns", dns->address + " on every node, names as kubernetes.default.svc." + dns->domain);
   return {};
 }
 

@@ -8,6 +8,7 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 #include <utility>
+#include <vector>
 
 #include "commands.h"
 
@@ -37,30 +38,37 @@ Result<std::chrono::seconds> parse_ttl(const std::string& text) {
 
 Result<void> create(const TokenFlags& flags) {
   const HttpClientOptions options = TRY(options_of(flags));
+  const auto client = TRY(make_http_client(options));
   const std::string token =
-      TRY(make_join_token(options, TRY(parse_ttl(flags.ttl)), flags.description));
+      TRY(make_join_token(*client, options.ca_pem, TRY(parse_ttl(flags.ttl)), flags.description));
   if (isatty(STDOUT_FILENO) == 0) {
     std::cout << token << "\n";
     return {};
   }
-  std::cout << token << "\n\nOn the machine that is to join:\n\n  coracle agent --server "
-            << options.server << " --token " << token << " --data-dir /var/lib/coracle\n";
+  std::cout << token << "\n\nOn the machine that is to join:\n\n  "
+            << join_command(options.server, token) << "\n";
   return {};
+}
+
+Result<std::vector<BootstrapToken>> tokens_of(Client& client) {
+  const auto secrets = TRY(client.list(
+      resources::kSecrets,
+      {.ns = kTokenNamespace, .field_selector = std::string("type=") + kTokenSecretType}));
+  std::vector<BootstrapToken> out;
+  for (const Object& secret : secrets.items)
+    if (auto token = decode_bootstrap_token(secret.json())) out.push_back(std::move(*token));
+  return out;
 }
 
 Result<void> list(const TokenFlags& flags) {
   const auto client = TRY(make_http_client(TRY(options_of(flags))));
-  const auto secrets = TRY(client->list(
-      resources::kSecrets,
-      {.ns = kTokenNamespace, .field_selector = std::string("type=") + kTokenSecretType}));
+  const auto tokens = TRY(tokens_of(*client));
   std::printf("%-8s%-22s%s\n", "ID", "EXPIRES", "DESCRIPTION");
-  for (const Object& secret : secrets.items) {
-    const auto token = decode_bootstrap_token(secret.json());
-    if (!token) continue;
-    const std::string expires = token->expiration ? format_time(*token->expiration) : "<never>";
-    const bool over = token->expired(system_clock().now());
-    std::printf("%-8s%-22s%s%s\n", token->id.c_str(), expires.c_str(), over ? "(expired) " : "",
-                token->description.c_str());
+  for (const BootstrapToken& token : tokens) {
+    const std::string expires = token.expiration ? format_time(*token.expiration) : "<never>";
+    const bool over = token.expired(system_clock().now());
+    std::printf("%-8s%-22s%s%s\n", token.id.c_str(), expires.c_str(), over ? "(expired) " : "",
+                token.description.c_str());
   }
   return {};
 }
@@ -78,14 +86,27 @@ Result<void> remove(const TokenFlags& flags, const std::string& given) {
 
 }  // namespace
 
-Result<std::string> make_join_token(const HttpClientOptions& options, std::chrono::seconds ttl,
-                                    const std::string& description) {
+Result<std::string> make_join_token(Client& client, const std::string& ca_pem,
+                                    std::chrono::seconds ttl, const std::string& description) {
   BootstrapToken made = TRY(make_bootstrap_token());
   made.description = description;
   if (ttl.count() != 0) made.expiration = system_clock().now() + ttl;
-  const auto client = TRY(make_http_client(options));
-  TRY(client->create(resources::kSecrets, Object(bootstrap_token_secret(made))));
-  return JoinToken{made.id, made.secret, TRY(certificate_hash(options.ca_pem))}.to_string();
+  TRY(client.create(resources::kSecrets, Object(bootstrap_token_secret(made))));
+  return JoinToken{made.id, made.secret, TRY(certificate_hash(ca_pem))}.to_string();
+}
+
+Result<std::string> lasting_join_token(Client& client, const std::string& ca_pem,
+                                       const std::string& description) {
+  constexpr std::chrono::hours kLeast{1}, kLife{24};
+  const auto soon = system_clock().now() + kLeast;
+  for (const BootstrapToken& token : TRY(tokens_of(client)))
+    if (token.authenticates && token.description == description && !token.expired(soon))
+      return JoinToken{token.id, token.secret, TRY(certificate_hash(ca_pem))}.to_string();
+  return make_join_token(client, ca_pem, kLife, description);
+}
+
+std::string join_command(const std::string& server, const std::string& token) {
+  return "coracle agent --server " + server + " --token " + token;
 }
 
 int token_create(const TokenFlags& flags) {

@@ -16,6 +16,11 @@ std::vector<Column> secrets();
 std::vector<Column> service_accounts();
 std::vector<Column> events();
 std::vector<Column> leases();
+std::vector<Column> deployments();
+std::vector<Column> replica_sets();
+std::vector<Column> daemon_sets();
+std::vector<Column> controller_revisions();
+std::vector<Column> scales();
 
 // Building blocks.
 Column name();

@@ -144,38 +144,6 @@ void check_probe(const Json& container, const char* key, const std::string& cont
     errors.invalid(grace, probe.at("terminationGracePeriodSeconds"), "must be greater than 0");
 }
 
-bool is_quantity(const Json& value) {
-  if (value.is_number()) return value.get<double>() >= 0;
-  if (!value.is_string()) return false;
-  const auto& text = value.get_ref<const std::string&>();
-  const std::size_t end = text.find_first_not_of("0123456789.");
-  const std::string number = text.substr(0, end);
-  if (number.empty() || number == "." || std::count(number.begin(), number.end(), '.') > 1)
-    return false;
-  const std::string suffix = end == std::string::npos ? "" : text.substr(end);
-  static const std::set<std::string> kSuffixes{"",  "n", "u",  "m",  "k",  "M",  "G",  "T",
-                                               "P", "E", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"};
-  if (kSuffixes.count(suffix) != 0) return true;
-  return suffix.size() > 1 && (suffix[0] == 'e' || suffix[0] == 'E') &&
-         suffix.find_first_not_of("0123456789", suffix[1] == '-' || suffix[1] == '+' ? 2 : 1) ==
-             std::string::npos;
-}
-
-void check_resources(const Json& container, const std::string& path, FieldErrors& errors) {
-  const Json& resources = object_at(container, "resources");
-  for (const char* list : {"limits", "requests"})
-    for (const auto& [name, amount] : object_at(resources, list).items()) {
-      std::string field = path + ".resources.";
-      field.append(list).append("[").append(name).append("]");
-      if (const std::string problem = qualified_name_problem(name); !problem.empty())
-        errors.invalid(field, name, problem);
-      if (!is_quantity(amount))
-        errors.invalid(field, amount,
-                       "quantities must match the regular expression "
-                       "'^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'");
-    }
-}
-
 }  // namespace
 
 void validate_container(const Json& container, const std::string& path, FieldErrors& errors) {
@@ -201,7 +169,7 @@ void validate_container(const Json& container, const std::string& path, FieldErr
   for (const char* hook : {"postStart", "preStop"})
     if (has(lifecycle, hook) && !has(lifecycle.at(hook), "sleep"))
       check_handler(lifecycle.at(hook), path + ".lifecycle." + hook, errors);
-  check_resources(container, path, errors);
+  check_resources(object_at(container, "resources"), path + ".resources", errors);
 }
 
 }  // namespace coracle

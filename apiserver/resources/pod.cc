@@ -40,7 +40,7 @@ ResourceKind pod_kind(const TolerationSeconds& tolerations) {
   kind.has_status = true;
   kind.counts_generations = true;
   kind.graceful_delete = true;
-  kind.subresources = {"binding", "eviction"};
+  kind.subresources = {"binding", "eviction", "log"};
   kind.selectable_fields = {"spec.nodeName",
                             "spec.restartPolicy",
                             "spec.schedulerName",
@@ -57,6 +57,13 @@ ResourceKind pod_kind(const TolerationSeconds& tolerations) {
     set_default(spec, "serviceAccountName", "default");
     set_default(spec, "serviceAccount", spec["serviceAccountName"]);
     pod["status"] = {{"phase", "Pending"}, {"qosClass", qos_class(spec)}};
+    if (!array_in(spec, "schedulingGates").empty())
+      pod["status"]["conditions"] =
+          Json::array({{{"type", "PodScheduled"},
+                        {"status", "False"},
+                        {"reason", "SchedulingGated"},
+                        {"lastTransitionTime", nullptr},
+                        {"message", "Scheduling is blocked due to non-empty scheduling gates"}}});
   };
   kind.prepare_update = [tolerations](Json& pod, const Json& old) {
     // What creation filled in stays, also for a client that replaces the Pod by its manifest.

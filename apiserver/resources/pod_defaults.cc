@@ -68,6 +68,13 @@ bool has_source(const Json& volume) {
   return volume.size() > (volume.contains("name") ? 1U : 0U);
 }
 
+void default_downward(Json& source) {
+  if (!source.contains("items") || !source["items"].is_array()) return;
+  for (Json& item : source["items"])
+    if (item.is_object() && has(item, "fieldRef") && item["fieldRef"].is_object())
+      set_default(item["fieldRef"], "apiVersion", "v1");
+}
+
 void default_projected(Json& volume) {
   Json& projected = volume["projected"];
   set_default(projected, "defaultMode", kDefaultMode);
@@ -76,6 +83,8 @@ void default_projected(Json& volume) {
     if (!source.is_object()) continue;
     if (source.contains("serviceAccountToken") && source["serviceAccountToken"].is_object())
       set_default(source["serviceAccountToken"], "expirationSeconds", 3600);
+    if (source.contains("downwardAPI") && source["downwardAPI"].is_object())
+      default_downward(source["downwardAPI"]);
   }
 }
 
@@ -84,6 +93,8 @@ void default_volume(Json& volume) {
   for (const char* source : {"configMap", "secret", "downwardAPI"})
     if (volume.contains(source) && volume[source].is_object())
       set_default(volume[source], "defaultMode", kDefaultMode);
+  if (volume.contains("downwardAPI") && volume["downwardAPI"].is_object())
+    default_downward(volume["downwardAPI"]);
   if (volume.contains("projected") && volume["projected"].is_object()) default_projected(volume);
   if (volume.contains("hostPath") && volume["hostPath"].is_object() &&
       !has(volume["hostPath"], "type"))

@@ -2,6 +2,7 @@
 // ValidatePodUpdate.
 #include <coracle/net.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -12,58 +13,10 @@
 namespace coracle {
 namespace {
 
-std::set<std::string> check_volumes(const Json& spec, const std::string& path,
-                                    FieldErrors& errors) {
-  std::set<std::string> names;
-  const Json& volumes = array_in(spec, "volumes");
-  for (std::size_t i = 0; i < volumes.size(); ++i) {
-    const std::string field = indexed(path + ".volumes", i);
-    const std::string name = text_in(volumes[i], "name");
-    if (name.empty()) {
-      errors.required(field + ".name");
-    } else if (const std::string problem = dns1123_label_problem(name); !problem.empty()) {
-      errors.invalid(field + ".name", name, problem);
-    }
-    if (!name.empty() && !names.insert(name).second) errors.duplicate(field + ".name", name);
-    int sources = 0;
-    const Json& volume = volumes[i].is_object() ? volumes[i] : object_at(Json(), "");
-    for (const auto& [source, value] : volume.items())
-      if (source != "name" && !value.is_null() && ++sources > 1)
-        errors.forbidden(field + "." + source, "may not specify more than 1 volume type");
-    if (has(volumes[i], "hostPath") && unset(volumes[i].at("hostPath"), "path"))
-      errors.required(field + ".hostPath.path");
-    if (has(volumes[i], "configMap") && unset(volumes[i].at("configMap"), "name"))
-      errors.required(field + ".configMap.name");
-    if (has(volumes[i], "secret") && unset(volumes[i].at("secret"), "secretName"))
-      errors.required(field + ".secret.secretName");
-  }
-  return names;
-}
-
-void check_mounts(const Json& container, const std::string& path,
-                  const std::set<std::string>& volumes, FieldErrors& errors) {
-  std::set<std::string> paths;
-  const Json& mounts = array_in(container, "volumeMounts");
-  for (std::size_t i = 0; i < mounts.size(); ++i) {
-    const std::string field = indexed(path + ".volumeMounts", i);
-    const std::string name = text_in(mounts[i], "name");
-    const std::string where = text_in(mounts[i], "mountPath");
-    if (name.empty())
-      errors.required(field + ".name");
-    else if (volumes.count(name) == 0)
-      errors.not_found(field + ".name", name);
-    if (where.empty())
-      errors.required(field + ".mountPath");
-    else if (!paths.insert(where).second)
-      errors.invalid(field + ".mountPath", where, "must be unique");
-    const std::string sub = text_in(mounts[i], "subPath");
-    if (!sub.empty() && sub.front() == '/')
-      errors.invalid(field + ".subPath", sub, "must be a relative path");
-    if (sub == ".." || sub.starts_with("../") || sub.find("/../") != std::string::npos ||
-        sub.ends_with("/.."))
-      errors.invalid(field + ".subPath", sub, "must not contain '..'");
-  }
-}
+// What libc reads.
+constexpr std::size_t kMostNameservers = 3;
+constexpr std::size_t kMostSearchDomains = 32;
+constexpr std::size_t kLongestSearchList = 2048;
 
 void check_containers(const Json& spec, const std::string& path,
                       const std::set<std::string>& volumes, FieldErrors& errors) {
@@ -74,7 +27,7 @@ void check_containers(const Json& spec, const std::string& path,
     for (std::size_t i = 0; i < containers.size(); ++i) {
       const std::string field = indexed(path + "." + list, i);
       validate_container(containers[i], field, errors);
-      check_mounts(containers[i], field, volumes, errors);
+      validate_volume_mounts(containers[i], field, volumes, errors);
       const std::string name = text_in(containers[i], "name");
       if (!name.empty() && !names.insert(name).second) errors.duplicate(field + ".name", name);
       const Json& ports = array_in(containers[i], "ports");
@@ -134,17 +87,59 @@ void check_tolerations(const Json& spec, const std::string& path, FieldErrors& e
   }
 }
 
+// "a.b.", "_x.b" and "." are search domains too.
+std::string search_domain_problem(std::string domain) {
+  if (domain == ".") return "";
+  if (domain.ends_with('.')) domain.pop_back();
+  std::replace(domain.begin(), domain.end(), '_', 'x');
+  return dns1123_subdomain_problem(domain);
+}
+
+void check_dns_searches(const Json& searches, const std::string& path, FieldErrors& errors) {
+  if (searches.size() > kMostSearchDomains)
+    errors.invalid(
+        path, searches,
+        "must not have more than " + std::to_string(kMostSearchDomains) + " search paths");
+  std::size_t length = 0;
+  for (std::size_t i = 0; i < searches.size(); ++i) {
+    const std::string domain = searches[i].is_string() ? searches[i].get<std::string>() : "";
+    length += domain.size() + (i > 0 ? 1 : 0);
+    if (const std::string problem = search_domain_problem(domain); !problem.empty())
+      errors.invalid(indexed(path, i), domain, problem);
+  }
+  if (length > kLongestSearchList)
+    errors.invalid(path, searches,
+                   "must not have more than " + std::to_string(kLongestSearchList) +
+                       " characters (including spaces) in the search list");
+}
+
+void check_dns_config(const Json& config, const std::string& path, FieldErrors& errors) {
+  const Json& servers = array_in(config, "nameservers");
+  if (servers.size() > kMostNameservers)
+    errors.invalid(path + ".nameservers", servers,
+                   "must not have more than " + std::to_string(kMostNameservers) + " nameservers");
+  for (std::size_t i = 0; i < servers.size(); ++i)
+    if (!Ip::parse(servers[i].is_string() ? servers[i].get<std::string>() : ""))
+      errors.invalid(indexed(path + ".nameservers", i), servers[i], "must be valid IP address");
+  check_dns_searches(array_in(config, "searches"), path + ".searches", errors);
+  const Json& options = array_in(config, "options");
+  for (std::size_t i = 0; i < options.size(); ++i)
+    if (text_in(options[i], "name").empty())
+      errors.required(indexed(path + ".options", i), "must not be empty");
+}
+
 void check_dns(const Json& spec, const std::string& path, FieldErrors& errors) {
   check_one_of(spec, "dnsPolicy", path + ".dnsPolicy",
                {"ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"}, errors);
-  const Json& servers = array_in(object_at(spec, "dnsConfig"), "nameservers");
-  if (text_in(spec, "dnsPolicy") == "None" && servers.empty())
-    errors.required(path + ".dnsConfig.nameservers",
-                    "must provide at least one DNS nameserver when `dnsPolicy` is None");
-  for (std::size_t i = 0; i < servers.size(); ++i)
-    if (!Ip::parse(servers[i].is_string() ? servers[i].get<std::string>() : ""))
-      errors.invalid(indexed(path + ".dnsConfig.nameservers", i), servers[i],
-                     "must be valid IP address");
+  const std::string field = path + ".dnsConfig";
+  const bool none = text_in(spec, "dnsPolicy") == "None";
+  if (none && !has(spec, "dnsConfig"))
+    return errors.required(field, "must provide `dnsConfig` when `dnsPolicy` is None");
+  const Json& config = object_at(spec, "dnsConfig");
+  if (none && array_in(config, "nameservers").empty())
+    return errors.required(field + ".nameservers",
+                           "must provide at least one DNS nameserver when `dnsPolicy` is None");
+  check_dns_config(config, field, errors);
 }
 
 // The parts of a spec that may change, put back to what they were: what differs then may not.
@@ -168,8 +163,9 @@ Json with_mutable_fields_of(Json spec, const Json& old) {
 }  // namespace
 
 void validate_pod_spec(const Json& spec, const std::string& path, FieldErrors& errors) {
-  const std::set<std::string> volumes = check_volumes(spec, path, errors);
+  const std::set<std::string> volumes = validate_volumes(spec, path, errors);
   check_containers(spec, path, volumes, errors);
+  validate_pod_security(spec, path, errors);
   check_one_of(spec, "restartPolicy", path + ".restartPolicy", {"Always", "OnFailure", "Never"},
                errors);
   check_dns(spec, path, errors);
@@ -180,6 +176,7 @@ void validate_pod_spec(const Json& spec, const std::string& path, FieldErrors& e
   check_name_of(spec, "subdomain", path, true, errors);
   check_host_aliases(spec, path, errors);
   check_tolerations(spec, path, errors);
+  validate_placement(spec, path, errors);
   if (number_in(spec, "terminationGracePeriodSeconds") < 0)
     errors.invalid(path + ".terminationGracePeriodSeconds",
                    spec.at("terminationGracePeriodSeconds"), "must be greater than or equal to 0");
@@ -201,6 +198,7 @@ void validate_pod_update(const Json& pod, const Json& old, FieldErrors& errors) 
                        "existing toleration can not be modified except its tolerationSeconds");
       break;
     }
+  validate_gates_update(spec, old_spec, errors);
   if (with_mutable_fields_of(spec, old_spec) != old_spec)
     errors.forbidden("spec",
                      "pod updates may not change fields other than `spec.containers[*].image`,"

@@ -33,11 +33,21 @@ class InformerCore {
 
   void add_index(const std::string& name, IndexFn index);  // REQUIRES: before start()
   void add_listener(Listener listener);  // REQUIRES: before start(); called from the watch thread
+  // Called once, from the watch thread, when the first list is in. REQUIRES: before start()
+  void on_synced(std::function<void()> f);
+  // Keeps the objects as they are received in the file `path`, whose directory is made if need be,
+  // and begins with those that an earlier run kept there, until the first list takes their place:
+  // listeners hear of them, then of the differences. A file is of one kind and one selection. It is
+  // written when something changes; what cannot be kept is logged and does no harm. Nothing for
+  // Secrets. REQUIRES: before start()
+  void keep(const std::string& path);
   void start();
   void stop();
-  bool synced() const;
+  bool synced() const;  // the server has told
+  bool filled() const;  // the server has told, or all that was kept is in
   // True once the first list is in; false at the deadline.
   bool wait_synced(std::chrono::steady_clock::time_point deadline) const;
+  bool wait_filled(std::chrono::steady_clock::time_point deadline) const;
   Value get(const ObjectKey& key) const;  // null when absent
   std::vector<Value> list() const;        // in key order
   std::vector<Value> by_index(const std::string& name, const std::string& value) const;
@@ -77,11 +87,17 @@ class Informer {
       return f(*static_cast<const T*>(v.get()));
     });
   }
+  void on_synced(std::function<void()> f) { core_.on_synced(std::move(f)); }
+  void keep(const std::string& path) { core_.keep(path); }
   void start() { core_.start(); }
   void stop() { core_.stop(); }
   bool synced() const { return core_.synced(); }
+  bool filled() const { return core_.filled(); }
   bool wait_synced(std::chrono::steady_clock::time_point deadline) const {
     return core_.wait_synced(deadline);
+  }
+  bool wait_filled(std::chrono::steady_clock::time_point deadline) const {
+    return core_.wait_filled(deadline);
   }
   Ptr get(const ObjectKey& key) const { return std::static_pointer_cast<const T>(core_.get(key)); }
   std::vector<Ptr> list() const { return cast(core_.list()); }

@@ -9,6 +9,7 @@
 #include <coracle/result.h>
 
 #include <chrono>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -39,11 +40,13 @@ struct ClusterSettings {
 // From a join's answer, or what was stored of it.
 Result<ClusterSettings> read_cluster_settings(const Json& json);
 
+inline constexpr std::size_t kMostServers = 8;
+
 // What an agent keeps in DIRECTORY (0700): node.key, and credential.json for the rest; both 0600,
 // written whole or not at all.
 struct NodeCredential {
   std::string node_name;
-  std::vector<std::string> servers;  // "https://HOST:PORT", the one that answered last first
+  std::vector<std::string> servers;  // "https://HOST:PORT", at most kMostServers, that in use first
   std::string ca_pem, certificate_pem, key_pem;
   ClusterSettings cluster;
   // For make_http_client: the first server, the certificate, the authority pinned.
@@ -73,13 +76,15 @@ Result<std::string> server_address(const std::string& text);
 // Unauthorized the token is unknown or expired; Conflict the name is taken.
 Result<NodeCredential> join_cluster(const ClusterJoin& options, const Clock& clock);
 // The addresses of the server's own Nodes are remembered, the newest first after the one in use, at
-// most 8 in all. True when that changed anything. Pure.
+// most kMostServers in all. True when that changed anything. Pure.
 bool remember_servers(NodeCredential& credential, const std::vector<Object>& control_plane);
 // Asks the servers in turn, over new connections (5 s for each that is silent), for their Nodes,
 // and remembers their addresses. The first that proves to be the cluster's comes to the front and
 // makes the result true when it was not there. The error of the first when none does. The
-// credential is stored when it changed.
-Result<bool> find_server(const std::string& directory, NodeCredential& credential);
+// credential is stored when it changed. `hint`, where it may be now, is asked first; "" for none.
+// Gives up between two of them when `stop` is requested.
+Result<bool> find_server(const std::string& directory, NodeCredential& credential,
+                         const std::string& hint = "", const std::stop_token& stop = {});
 
 // A new certificate for the same key, stored; its own certificate, even an expired one, suffices.
 Result<NodeCredential> renew_credential(const std::string& directory,

@@ -26,6 +26,7 @@ struct LabPlan {
   Cidr subnet;         // 10.250.x.0/24
   Ip gateway;          // the machine: .254
   std::vector<LabNode> nodes;
+  std::string backend = "vxlan";  // how its nodes reach each other's Pods, see agent.h
   bool operator==(const LabPlan&) const = default;
 };
 
@@ -37,7 +38,8 @@ using LabProgress = std::function<void(const std::string&)>;
 Result<LabPlan> lab_plan(const std::string& name, int nodes, const std::vector<Cidr>& taken);
 // The plan of the lab that exists, with at least as many nodes as it has and those addresses that
 // its nodes have moved to, or one that fits beside this machine's networks and other labs.
-Result<LabPlan> lab_plan(const std::string& name, int nodes);
+// Conflict when the lab has another backend than that, unless it is "".
+Result<LabPlan> lab_plan(const std::string& name, int nodes, const std::string& backend = "");
 // "lab-node-2" from that or from "node-2". NotFound when the lab has no such node, naming those it
 // has.
 Result<LabNode> lab_find_node(const std::string& lab, const std::string& node);
@@ -56,7 +58,8 @@ Result<void> lab_network_down(const std::string& name, const LabProgress& progre
 Result<pid_t> lab_start_node(const LabPlan& plan, const LabNode& node,
                              const std::vector<std::string>& argv, const std::string& log);
 bool lab_node_running(const LabPlan& plan, const LabNode& node);
-// SIGTERM, ten seconds, SIGKILL. Success when it does not run.
+// SIGTERM, ten seconds, SIGKILL; then SIGKILL to all else in the node's namespace. Success when
+// nothing runs.
 Result<void> lab_stop_node(const std::string& lab, const std::string& node);
 // The nodes whose namespace exists, in order.
 std::vector<std::string> lab_existing_nodes(const std::string& lab);

@@ -108,7 +108,7 @@ Result<void> lab_flush(const std::string& lab, const std::string& node) {
   const NetNs netns = TRY(lab::open_netns(found.name));
   return run_in_netns(netns.fd(), []() -> Result<void> {
     const IptablesTool tool = TRY(IptablesTool::detect());
-    for (const std::string table : {"filter", "nat", "mangle"}) {
+    for (const std::string table : {"raw", "filter", "nat", "mangle"}) {
       TRY(tool.restore("*" + table + "\n-F\nCOMMIT\n"));
       // Not where the node's agent has been faster: its chains are in use again.
       (void)tool.restore("*" + table + "\n-X\nCOMMIT\n").has_value();

@@ -31,6 +31,9 @@ std::string directory_of(const std::string& lab) {
 std::string sysctl_file(const std::string& lab) {
   return directory_of(lab) + "/sysctls.json";
 }
+std::string base_chains_file(const std::string& lab) {
+  return directory_of(lab) + "/base-chains.json";
+}
 std::string pid_file(const std::string& lab, const std::string& node) {
   return directory_of(lab) + "/" + node + ".pid";
 }
@@ -42,8 +45,14 @@ Result<State> load(const std::string& lab) {
     return Error{Code::Internal, state_file(lab) + " is damaged"};
   State state;
   state.subnet = TRY(Cidr::parse(json["subnet"].get<std::string>()));
-  const auto mounted = json.find("mountedNetnsDir");
-  state.mounted_netns_dir = mounted != json.end() && mounted->is_boolean() && mounted->get<bool>();
+  const auto is_true = [&json](const char* name) {
+    const auto it = json.find(name);
+    return it != json.end() && it->is_boolean() && it->get<bool>();
+  };
+  state.mounted_netns_dir = is_true("mountedNetnsDir");
+  state.made_netns_dir = is_true("madeNetnsDir");
+  const auto backend = json.find("backend");
+  if (backend != json.end() && backend->is_string()) state.backend = backend->get<std::string>();
   const auto moved = json.value("moved", nlohmann::json::object());
   for (const auto& [node, ip] : moved.items()) {
     if (!ip.is_string()) return Error{Code::Internal, state_file(lab) + " is damaged"};
@@ -54,7 +63,9 @@ Result<State> load(const std::string& lab) {
 
 Result<void> save(const std::string& lab, const State& state) {
   nlohmann::json json = {{"subnet", state.subnet.to_string()},
-                         {"mountedNetnsDir", state.mounted_netns_dir}};
+                         {"mountedNetnsDir", state.mounted_netns_dir},
+                         {"madeNetnsDir", state.made_netns_dir},
+                         {"backend", state.backend}};
   for (const auto& [node, ip] : state.moved) json["moved"][node] = ip.to_string();
   return write_file_durably(state_file(lab), json.dump() + "\n");
 }

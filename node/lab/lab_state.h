@@ -18,12 +18,15 @@ inline constexpr const char* kLabsDir = "/var/lib/coracle/lab";
 
 struct State {
   Cidr subnet;
-  bool mounted_netns_dir = false;   // by us, as `ip netns add` does
+  bool mounted_netns_dir = false;  // by us, as `ip netns add` does
+  bool made_netns_dir = false;
+  std::string backend = "vxlan";
   std::map<std::string, Ip> moved;  // the nodes that have another address than at first
 };
 
 std::string directory_of(const std::string& lab);
 std::string sysctl_file(const std::string& lab);
+std::string base_chains_file(const std::string& lab);
 std::string pid_file(const std::string& lab, const std::string& node);
 // NotFound when the lab has none.
 Result<State> load(const std::string& lab);

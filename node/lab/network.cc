@@ -13,6 +13,7 @@
 #include "lab/lab_state.h"
 #include "netlink/linux_kernel.h"
 #include "netns.h"
+#include "proxy/base_chains.h"
 #include "sysctl.h"
 
 namespace coracle {
@@ -26,16 +27,19 @@ bool is_mount_point(const std::string& path) {
 }
 
 // As `ip netns add` does it: a shared mount, so that namespaces made now are seen, and go, in every
-// mount namespace that has it. True when it was not one before.
-Result<bool> prepare_netns_dir() {
+// mount namespace that has it. Notes what it does before it does it.
+Result<void> prepare_netns_dir(const std::string& name, lab::State& state) {
   std::error_code error;
+  state.made_netns_dir |= !std::filesystem::exists(lab::kNetNsDir, error);
+  state.mounted_netns_dir |= !is_mount_point(lab::kNetNsDir);
+  TRY(lab::save(name, state));
   std::filesystem::create_directories(lab::kNetNsDir, error);
   if (error) return Error{Code::Internal, std::string(lab::kNetNsDir) + ": " + error.message()};
-  if (is_mount_point(lab::kNetNsDir)) return false;
+  if (is_mount_point(lab::kNetNsDir)) return {};
   if (mount(lab::kNetNsDir, lab::kNetNsDir, "none", MS_BIND | MS_REC, nullptr) != 0 ||
       mount("", lab::kNetNsDir, "none", MS_SHARED | MS_REC, nullptr) != 0)
     return Error::from_errno(errno, lab::kNetNsDir);
-  return true;
+  return {};
 }
 
 Result<void> ensure_bridge(Kernel& kernel, const LabPlan& plan) {
@@ -98,27 +102,40 @@ Result<void> hand_over(Kernel& kernel, const std::string& from, const std::strin
   return {};
 }
 
-void unmount_netns_dir() {
+// Not while somebody else has namespaces there.
+void remove_netns_dir(const lab::State& state) {
   std::error_code error;
-  if (std::filesystem::is_empty(lab::kNetNsDir, error) && !error)
+  if (!std::filesystem::is_empty(lab::kNetNsDir, error) || error) return;
+  if (state.mounted_netns_dir && is_mount_point(lab::kNetNsDir))
     (void)umount2(lab::kNetNsDir, MNT_DETACH);
+  if (state.made_netns_dir) (void)::rmdir(lab::kNetNsDir);
 }
 
-Result<void> restore_machine(Kernel& kernel, const std::string& name, bool mounted_netns_dir) {
+// `state` may be one that never was written.
+Result<void> restore_machine(Kernel& kernel, const std::string& name, const lab::State& state) {
   const auto others = lab::other_labs(name);
+  const BaseChains chains(lab::base_chains_file(name));
   if (!others.empty()) {
     lab::State theirs = TRY(lab::load(others.front()));
-    theirs.mounted_netns_dir |= mounted_netns_dir;
-    if (mounted_netns_dir) TRY(lab::save(others.front(), theirs));
+    theirs.mounted_netns_dir |= state.mounted_netns_dir;
+    theirs.made_netns_dir |= state.made_netns_dir;
+    TRY(lab::save(others.front(), theirs));
+    TRY(chains.hand_over(BaseChains(lab::base_chains_file(others.front()))));
     return hand_over(kernel, name, others.front());
   }
-  if (mounted_netns_dir) unmount_netns_dir();
+  remove_netns_dir(state);
+  TRY(chains.remove());
   return Sysctls(kernel, lab::sysctl_file(name)).restore();
 }
 
 Result<void> remove_rules(const std::string& name) {
-  const auto firewall = TRY(open_firewall());
-  return remove_chains(*firewall, lab::chains_of(name, {}));
+  std::string problems;
+  for (const auto& firewall : open_firewalls()) {
+    if (auto done = remove_chains(*firewall, lab::chains_of(name, {})); !done)
+      problems += done.error().message;
+  }
+  if (!problems.empty()) return Error{Code::Internal, problems};
+  return {};
 }
 
 Result<void> remove_links(Kernel& kernel, const std::string& name) {
@@ -136,7 +153,8 @@ Result<void> lab_network_up(const LabPlan& plan, const LabProgress& progress) {
   const auto lock = TRY(lab::Lock::take());
   const auto known = lab::load(plan.name);
   if (!known && !is_not_found(known.error())) return known.error();
-  lab::State state = known ? *known : lab::State{plan.subnet, false, {}};
+  lab::State state =
+      known ? *known : lab::State{.subnet = plan.subnet, .backend = plan.backend, .moved = {}};
   // Before anything is made, so that down() finds it. Made with our lock held, the plan may have
   // been overtaken by another lab.
   for (const std::string& other : lab::other_labs(plan.name)) {
@@ -144,17 +162,14 @@ Result<void> lab_network_up(const LabPlan& plan, const LabProgress& progress) {
       return Error{Code::Conflict,
                    "lab " + other + " took " + plan.subnet.to_string() + " meanwhile: try again"};
   }
-  if (!known) TRY(lab::save(plan.name, state));
-  if (TRY(prepare_netns_dir())) {
-    state.mounted_netns_dir = true;
-    TRY(lab::save(plan.name, state));
-  }
+  TRY(prepare_netns_dir(plan.name, state));
   auto kernel = TRY(LinuxKernel::open());
   if (!TRY(kernel->dump()).find_link(plan.bridge)) progress("making the bridge " + plan.bridge);
   TRY(ensure_bridge(*kernel, plan));
   for (const LabNode& node : plan.nodes) TRY(ensure_node(*kernel, plan, node, progress));
   // A second lab changes nothing; what the first one found is handed over to it, see down().
   TRY(Sysctls(*kernel, lab::sysctl_file(plan.name)).set(kIpForward, "1"));
+  TRY(BaseChains(lab::base_chains_file(plan.name)).remember());
   const auto firewall = TRY(open_firewall());
   return install_chains(*firewall, lab::chains_of(plan.name, plan.subnet));
 }
@@ -173,7 +188,7 @@ Result<void> lab_network_down(const std::string& name, const LabProgress& progre
   for (const std::string& node : lab_existing_nodes(name))
     note(NetNs::remove(lab::kNetNsDir, node));
   note(remove_links(*kernel, name));
-  note(restore_machine(*kernel, name, state && state->mounted_netns_dir));
+  note(restore_machine(*kernel, name, state ? *state : lab::State{}));
   if (!problems.empty()) return Error{Code::Internal, problems};  // what is left needs the state
   return lab::forget(name);
 }
@@ -189,6 +204,7 @@ std::vector<std::string> lab_existing_nodes(const std::string& lab_name) {
   }
   std::sort(found.begin(), found.end());
   std::vector<std::string> names;
+  names.reserve(found.size());
   for (auto& [number, name] : found) names.push_back(std::move(name));
   return names;
 }

@@ -19,10 +19,12 @@ LabPlan plan_in(const std::string& name, int nodes, const Cidr& subnet) {
   plan.bridge = name + "-net";
   plan.subnet = subnet;
   plan.gateway = subnet.network().plus(254);
+  const std::string node = name + "-node-";
+  const std::string veth = name + "-v";
   for (int i = 1; i <= nodes; ++i) {
     const std::string number = std::to_string(i);
     const Ip ip = subnet.network().plus(static_cast<std::uint64_t>(i));
-    plan.nodes.push_back({name + "-node-" + number, ip, name + "-v" + number, mac_of(ip)});
+    plan.nodes.push_back({node + number, ip, veth + number, mac_of(ip)});
   }
   return plan;
 }
@@ -31,6 +33,7 @@ LabPlan existing_plan(const std::string& name, int nodes, const lab::State& stat
   for (const std::string& node : lab_existing_nodes(name))
     nodes = std::max(nodes, static_cast<int>(lab::node_number(name, node)));
   LabPlan plan = plan_in(name, nodes, state.subnet);
+  plan.backend = state.backend;
   for (LabNode& node : plan.nodes) {
     const auto moved = state.moved.find(node.name);
     if (moved != state.moved.end()) node.ip = moved->second;
@@ -58,9 +61,12 @@ Result<LabPlan> lab_plan(const std::string& name, int nodes, const std::vector<C
   return Error{Code::Unavailable, "no subnet of 10.250.0.0/16 is free"};
 }
 
-Result<LabPlan> lab_plan(const std::string& name, int nodes) {
+Result<LabPlan> lab_plan(const std::string& name, int nodes, const std::string& backend) {
   TRY(check(name, nodes));
   const auto own = lab::load(name);
+  if (own && !backend.empty() && backend != own->backend)
+    return Error{Code::Conflict, "lab " + name + " has the backend " + own->backend + ", not " +
+                                     backend + ": `coracle lab down` first"};
   if (own) return existing_plan(name, nodes, *own);
   if (!is_not_found(own.error())) return own.error();
   std::vector<Cidr> taken;
@@ -76,16 +82,19 @@ Result<LabPlan> lab_plan(const std::string& name, int nodes) {
     if (!lab::is_link_of(name, r.link) && r.destination.ip.is_v4() && r.destination.prefix > 8)
       taken.push_back(r.destination);
   }
-  return lab_plan(name, nodes, taken);
+  LabPlan plan = TRY(lab_plan(name, nodes, taken));
+  if (!backend.empty()) plan.backend = backend;
+  return plan;
 }
 
 Result<LabNode> lab_find_node(const std::string& lab, const std::string& node) {
   const LabPlan plan = TRY(lab_plan(lab, 1));
   const auto existing = lab_existing_nodes(lab);
+  const std::string full = lab + "-" + node;
   std::string names;
   for (const LabNode& candidate : plan.nodes) {
     if (std::find(existing.begin(), existing.end(), candidate.name) == existing.end()) continue;
-    if (candidate.name == node || candidate.name == lab + "-" + node) return candidate;
+    if (candidate.name == node || candidate.name == full) return candidate;
     names += (names.empty() ? "" : ", ") + candidate.name;
   }
   return Error{Code::NotFound, names.empty()

@@ -4,12 +4,15 @@
 #include <poll.h>
 #include <sched.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <csignal>
+#include <filesystem>
 #include <sstream>
 
 #include "lab/lab_state.h"
@@ -49,9 +52,10 @@ std::vector<char*> raw_arguments(const std::vector<std::string>& argv) {
 // In a child between fork and exec: system calls only. Enters the network namespace, with a /sys
 // that shows it; cgroups stay where they were. Returns errno or 0.
 int enter(int netns_fd) {
-  const int cgroup = open("/sys/fs/cgroup", O_PATH | O_CLOEXEC);
   if (setns(netns_fd, CLONE_NEWNET) != 0 || unshare(CLONE_NEWNS) != 0) return errno;
   if (mount("", "/", "none", MS_SLAVE | MS_REC, nullptr) != 0) return errno;
+  // Of this mount namespace: another's cannot be bound.
+  const int cgroup = open("/sys/fs/cgroup", O_PATH | O_CLOEXEC);
   if (mount("sysfs", "/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) != 0) return errno;
   if (cgroup < 0) return 0;
   char path[32] = "/proc/self/fd/";
@@ -130,6 +134,51 @@ Result<Process> find_process(const std::string& lab, const std::string& node) {
   }
   if (*started != process.started) return Error{Code::NotFound, "its pid is another's now"};
   return process;
+}
+
+bool is_pid(const std::string& name) {
+  return !name.empty() &&
+         std::all_of(name.begin(), name.end(), [](char c) { return c >= '0' && c <= '9'; });
+}
+
+bool is_in(const struct stat& netns, const std::string& pid) {
+  struct stat own = {};
+  return ::stat(("/proc/" + pid + "/ns/net").c_str(), &own) == 0 && own.st_ino == netns.st_ino &&
+         own.st_dev == netns.st_dev;
+}
+
+// But for ourselves; those that end meanwhile may be among them.
+std::vector<pid_t> processes_in(const struct stat& netns) {
+  std::vector<pid_t> found;
+  std::error_code error;
+  for (std::filesystem::directory_iterator it("/proc", error), end; !error && it != end;
+       it.increment(error)) {
+    const std::string name = it->path().filename();
+    if (!is_pid(name) || !is_in(netns, name)) continue;
+    const auto pid = static_cast<pid_t>(std::stol(name));
+    if (pid != ::getpid()) found.push_back(pid);
+  }
+  return found;
+}
+
+// What `lab exec` has started there, and a node's process that was started by a `lab up` which was
+// killed before it could note it.
+Result<void> end_others(const std::string& node) {
+  constexpr int kRounds = 10;  // they may start others meanwhile
+  struct stat netns = {};
+  if (::stat((std::string(lab::kNetNsDir) + "/" + node).c_str(), &netns) != 0) return {};
+  for (int round = 0; round < kRounds; ++round) {
+    const auto pids = processes_in(netns);
+    if (pids.empty()) return {};
+    for (const pid_t pid : pids) {
+      const Fd pidfd(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
+      // Only now does the pid stay this process's: look once more.
+      if (pidfd.get() < 0 || !is_in(netns, std::to_string(pid))) continue;
+      (void)syscall(SYS_pidfd_send_signal, pidfd.get(), SIGKILL, nullptr, 0);
+      (void)ended_within(pidfd.get(), kKillMilliseconds);
+    }
+  }
+  return Error{Code::Timeout, "processes in " + node + " do not end"};
 }
 
 struct Child {
@@ -215,7 +264,7 @@ Result<void> lab_stop_node(const std::string& lab, const std::string& node) {
     TRY(lab::end_node(lab, node, SIGKILL, kKillMilliseconds));
   const std::string path = lab::pid_file(lab, node);
   if (::unlink(path.c_str()) != 0 && errno != ENOENT) return Error::from_errno(errno, path);
-  return {};
+  return lab::node_number(lab, node) == 0 ? Result<void>() : end_others(node);
 }
 
 Result<int> lab_exec(const std::string& netns, const std::vector<std::string>& argv) {

@@ -231,8 +231,8 @@ class NetProbes::Impl {
       const std::string dial = code == CURLE_COULDNT_CONNECT ? "dial tcp " + address + ": " : "";
       return {false, "Get \"" + run.url + "\": " + dial + curl_error(code, run.easy, run.error)};
     }
-    if (status >= 200 && status < 400) return {true, ""};
-    return {false, "HTTP probe failed with statuscode: " + std::to_string(status)};
+    if (status >= 200 && status < 400) return {true, "", false, status};
+    return {false, "HTTP probe failed with statuscode: " + std::to_string(status), false, status};
   }
 
   CURLM* multi_ = nullptr;

@@ -17,6 +17,7 @@ struct ProbeResult {
   bool success = false;
   std::string message;   // why not
   bool unknown = false;  // it could not be carried out, and tells nothing of the container
+  long status = 0;       // of an HTTP answer
 };
 
 class NetProbes {

@@ -19,13 +19,17 @@ const char* list_of(PodContainer::Role role) {
 Result<NodePod> NodePod::decode(const Object& object) {
   NodePod out{TRY(Pod::decode(object)), object, {}};
   for (std::size_t i = 0; i < out.pod.init_containers.size(); ++i) {
-    PodContainer container{out.pod.init_containers[i], PodContainer::Role::Init, i};
+    PodContainer container{out.pod.init_containers[i], PodContainer::Role::Init, i, {}, {}};
     if (json_string(out.document(container), {"restartPolicy"}) == "Always")
       container.role = PodContainer::Role::Sidecar;
     out.containers.push_back(std::move(container));
   }
   for (std::size_t i = 0; i < out.pod.containers.size(); ++i)
-    out.containers.push_back({out.pod.containers[i], PodContainer::Role::Main, i});
+    out.containers.push_back({out.pod.containers[i], PodContainer::Role::Main, i, {}, {}});
+  for (PodContainer& c : out.containers) {
+    c.post_start = decode_hook(out.document(c), "postStart");
+    c.pre_stop = decode_hook(out.document(c), "preStop");
+  }
   return out;
 }
 

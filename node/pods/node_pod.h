@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "pods/hook.h"
+
 namespace coracle::pods {
 
 struct PodContainer {
@@ -17,6 +19,7 @@ struct PodContainer {
   Container spec;
   Role role = Role::Main;
   std::size_t index = 0;  // in its list of the spec
+  Hook post_start, pre_stop;
 };
 
 struct NodePod {

@@ -1,6 +1,7 @@
 #include "pods/pod_actions.h"
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 
 namespace coracle::pods {
 namespace {
@@ -11,6 +12,8 @@ using Status = ContainerState::Status;
 
 // How long a killed process may take to be gone.
 constexpr std::chrono::seconds kKillPatience = 2s;
+// What is left after a preStop hook, however long it took.
+constexpr std::chrono::seconds kLeastGrace = 2s;
 
 bool finished(const std::string& phase) {
   return phase == "Succeeded" || phase == "Failed";
@@ -34,6 +37,11 @@ bool ever_started(const PodView& view) {
   return false;
 }
 
+bool has_volumes(const NodePod& pod) {
+  const Json* volumes = json_find(pod.spec(), {"volumes"});
+  return volumes != nullptr && volumes->is_array() && !volumes->empty();
+}
+
 // Whether a Pod without a living sandbox has anything to run in a new one.
 bool wants_sandbox(const PodView& view) {
   const std::string& policy = view.pod.pod.restart_policy;
@@ -51,6 +59,7 @@ class Planner {
   explicit Planner(const PodView& view) : view_(view), pod_(view.pod.pod) {}
 
   PodPlan plan() {
+    if (const auto at = view_.deadline(); at && view_.now < *at) wake(*at);
     if (pod_.meta.deleting()) {
       terminate();
     } else if (pod_.finished() || finished(pod_phase(view_))) {
@@ -77,7 +86,7 @@ class Planner {
     const ContainerMemory* memory = view_.memory.find(state.name);
     const bool asked = memory && memory->kill && memory->kill->container_id == state.id;
     if (!asked) {
-      act(StopContainer{state.name, grace, why});
+      act(StopContainer{state.name, grace, why, grace > 0s && waits(state)});
       return true;
     }
     const Kill& kill = *memory->kill;
@@ -87,7 +96,15 @@ class Planner {
       return true;
     }
     // A later deletion may shorten the grace period.
-    const Time deadline = kill.since + std::min(kill.grace, grace);
+    Time deadline = kill.since + std::min(kill.grace, grace);
+    if (kill.held) {
+      if (view_.now >= deadline || !waits(state))
+        act(TerminateContainer{state.name});
+      else
+        wake(std::min(deadline, hook_end(*memory).value_or(deadline)));
+      return true;
+    }
+    if (kill.termed_at) deadline = std::max(deadline, *kill.termed_at + kLeastGrace);
     if (view_.now >= deadline) {
       act(KillContainer{state.name});
     } else {
@@ -95,7 +112,27 @@ class Planner {
     }
     return true;
   }
+  // Whether SIGTERM has to wait: for its hook, and when the whole Pod ends a sidecar also for the
+  // main containers and the sidecars after it.
+  bool waits(const ContainerState& state) const {
+    const PodContainer* container = view_.pod.find(state.name);
+    if (container == nullptr) return false;
+    const auto hook = view_.pre_stop(*container, state);
+    if (hook == PodView::HookState::Due || hook == PodView::HookState::Running) return true;
+    if (!all_end_ || container->role != Role::Sidecar) return false;
+    return std::any_of(
+        view_.pod.containers.begin(), view_.pod.containers.end(), [&](const auto& c) {
+          const bool outlived =
+              c.role == Role::Main || (c.role == Role::Sidecar && c.index > container->index);
+          const auto s = view_.state(c.spec.name);
+          return outlived && s && s->status == Status::Running;
+        });
+  }
+  static std::optional<Time> hook_end(const ContainerMemory& memory) {
+    return memory.pre_stop ? memory.pre_stop->ends_at : std::nullopt;
+  }
   bool stop_all(std::chrono::seconds grace) {
+    all_end_ = true;
     bool waiting = false;
     for (const PodContainer& c : view_.pod.containers) {
       const auto s = view_.state(c.spec.name);
@@ -120,13 +157,14 @@ class Planner {
 
   void run() {
     if (view_.sandbox == nullptr) {
-      if (wants_sandbox(view_) && !blocked()) act(CreateSandbox{});
+      if (wants_sandbox(view_) && !blocked()) make_sandbox();
       return;
     }
     if (!view_.sandbox->alive) {
       if (wants_sandbox(view_) && !blocked()) act(ReplaceSandbox{});
       return;
     }
+    if (!volumes_written()) return;
     if (!view_.memory.connected) {
       if (!blocked()) act(ConnectNetwork{});
       return;
@@ -139,10 +177,32 @@ class Planner {
     }
   }
 
+  void make_sandbox() {
+    if (has_volumes(view_.pod) && !view_.memory.volumes.prepared) return act(PrepareVolumes{});
+    act(CreateSandbox{});
+  }
+
+  // False while containers must wait for them.
+  bool volumes_written() {
+    const VolumeMemory& volumes = view_.memory.volumes;
+    if (!has_volumes(view_.pod)) return true;
+    if (!volumes.written) {
+      if (!blocked()) act(WriteVolumes{});
+      return false;
+    }
+    const bool due = volumes.refresh_at && view_.now >= *volumes.refresh_at;
+    if (volumes.refresh_at && !due) wake(*volumes.refresh_at);
+    const bool changed =
+        volumes.labels != pod_.meta.labels || volumes.annotations != pod_.meta.annotations;
+    if ((due || changed) && !blocked()) act(WriteVolumes{});
+    return true;
+  }
+
   void advance(const PodContainer& container) {
     const auto s = view_.state(container.spec.name);
+    if (s && s->status == Status::Running) return check_running(container, *s);
+    if (held_) return;
     if (!s) return start(container);
-    if (s->status == Status::Running) return check_health(container, *s);
     if (!restarts(view_, container, s->exit_code)) return;
     const ContainerMemory* memory = view_.memory.find(container.spec.name);
     const auto left = memory ? backoff_left(memory->backoff, memory->exited_at, view_.now) : 0ns;
@@ -156,10 +216,34 @@ class Planner {
   void start(const PodContainer& container) {
     const ContainerMemory* memory = view_.memory.find(container.spec.name);
     if (memory && memory->failure && memory->failure->image == container.spec.image) {
-      if (!memory->failure->retry_at) return;
-      if (view_.now < *memory->failure->retry_at) return wake(*memory->failure->retry_at);
+      const StartFailure& failure = *memory->failure;
+      if (!failure.retry_at) return;
+      if (failure.backoff_at && view_.now >= *failure.backoff_at && view_.now < *failure.retry_at)
+        return act(BackOffPull{container.spec.name});
+      if (failure.backoff_at) wake(*failure.backoff_at);
+      if (view_.now < *failure.retry_at) return wake(*failure.retry_at);
     }
     act(StartContainer{container.spec.name});
+    held_ = container.post_start.kind != Hook::Kind::None;
+  }
+
+  void check_running(const PodContainer& container, const ContainerState& state) {
+    switch (view_.post_start(container, state)) {
+      case PodView::HookState::None:
+      case PodView::HookState::Done:
+        return check_health(container, state);
+      case PodView::HookState::Due:
+        act(RunPostStart{state.name});
+        break;
+      case PodView::HookState::Failed:
+        (void)stop(state, grace(), "FailedPostStartHook");
+        break;
+      case PodView::HookState::Running: {
+        const auto& hook = view_.memory.find(state.name)->post_start;
+        if (hook->ends_at) wake(*hook->ends_at);
+      }
+    }
+    held_ = true;
   }
 
   void check_health(const PodContainer& container, const ContainerState& state) {
@@ -194,6 +278,8 @@ class Planner {
   const PodView& view_;
   const Pod& pod_;
   PodPlan plan_;
+  bool all_end_ = false;  // the whole Pod
+  bool held_ = false;     // a postStart hook runs: no container after its own is started
 };
 
 // How many containers are in which state, of those that decide the phase.
@@ -210,6 +296,8 @@ Census count_main(const PodView& view) {
     if (!s) {
       // One that was started in an earlier sandbox and will be again has stopped, not "waits".
       ++(memory && memory->restarts >= 0 ? out.stopped : out.waiting);
+    } else if (s->status == Status::Running && !view.settled(c, *s)) {
+      ++(memory && memory->restarts > 0 ? out.stopped : out.waiting);
     } else if (s->status == Status::Running) {
       ++out.running;
     } else {
@@ -244,7 +332,7 @@ bool initialized(const PodView& view) {
 }
 
 std::string pod_phase(const PodView& view) {
-  if (init_failed(view)) return "Failed";
+  if (init_failed(view) || view.exceeded()) return "Failed";
   const Census census = count_main(view);
   const std::string& policy = view.pod.pod.restart_policy;
   if (!initialized(view) || census.waiting > 0) return "Pending";
@@ -256,7 +344,7 @@ std::string pod_phase(const PodView& view) {
 
 bool restarts(const PodView& view, const PodContainer& container, int exit_code) {
   const Pod& pod = view.pod.pod;
-  if (pod.meta.deleting() || pod.finished()) return false;
+  if (pod.meta.deleting() || pod.finished() || view.exceeded()) return false;
   const bool always = container.role == Role::Sidecar ||
                       (container.role == Role::Main && pod.restart_policy == "Always");
   return always || (exit_code != 0 && pod.restart_policy != "Never");

@@ -14,7 +14,16 @@ namespace coracle::pods {
 struct CreateSandbox {
   bool operator==(const CreateSandbox&) const = default;
 };
-// Its supervisor is gone: away with what is left. The Pod keeps its address.
+// What the volumes need before there is a sandbox.
+struct PrepareVolumes {
+  bool operator==(const PrepareVolumes&) const = default;
+};
+// Their contents, at first and again; containers see what is new.
+struct WriteVolumes {
+  bool operator==(const WriteVolumes&) const = default;
+};
+// Its supervisor is gone: away with what is left. The Pod keeps its address and what its volumes
+// have on disk.
 struct ReplaceSandbox {
   bool operator==(const ReplaceSandbox&) const = default;
 };
@@ -30,12 +39,28 @@ struct StartContainer {
   std::string container;
   bool operator==(const StartContainer&) const = default;
 };
-// SIGTERM, with `why` as the Event's message.
+// Its image could not be had, and is not tried again for a while.
+struct BackOffPull {
+  std::string container;
+  bool operator==(const BackOffPull&) const = default;
+};
+struct RunPostStart {
+  std::string container;
+  bool operator==(const RunPostStart&) const = default;
+};
+// SIGTERM, with `why` as the Event's message. `held`: first its preStop hook, and the end of those
+// that it must outlive.
 struct StopContainer {
   std::string container;
   std::chrono::seconds grace{0};
   std::string why;
+  bool held = false;
   bool operator==(const StopContainer&) const = default;
+};
+// SIGTERM for one that was held.
+struct TerminateContainer {
+  std::string container;
+  bool operator==(const TerminateContainer&) const = default;
 };
 // SIGKILL
 struct KillContainer {
@@ -49,8 +74,10 @@ struct RemoveSandbox {
 struct Finish {
   bool operator==(const Finish&) const = default;
 };
-using PodAction = std::variant<CreateSandbox, ReplaceSandbox, ConnectNetwork, DisconnectNetwork,
-                               StartContainer, StopContainer, KillContainer, RemoveSandbox, Finish>;
+using PodAction =
+    std::variant<PrepareVolumes, CreateSandbox, WriteVolumes, ReplaceSandbox, ConnectNetwork,
+                 DisconnectNetwork, StartContainer, BackOffPull, RunPostStart, StopContainer,
+                 TerminateContainer, KillContainer, RemoveSandbox, Finish>;
 
 struct PodPlan {
   std::vector<PodAction> actions;

@@ -1,8 +1,11 @@
 #include "pods/pod_env.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "pods/object_values.h"
 #include "pods/pod_etc.h"
+#include "pods/pod_volumes.h"
 
 namespace coracle::pods {
 namespace {
@@ -18,32 +21,6 @@ std::string subscript(const std::string& path, const std::string& field) {
   if (key.size() >= 2 && (key.front() == '\'' || key.front() == '"') && key.back() == key.front())
     key = key.substr(1, key.size() - 2);
   return key;
-}
-
-// A Secret's values are base64 in JSON. What is no base64 ends the value.
-std::string decode_base64(const std::string& text) {
-  static const std::string digits =
-      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::string out;
-  unsigned bits = 0;
-  int count = 0;
-  for (const char c : text) {
-    const std::size_t digit = digits.find(c);
-    if (digit == std::string::npos) break;
-    bits = (bits << 6 | static_cast<unsigned>(digit)) & 0xffffff;
-    count += 6;
-    if (count < 8) continue;
-    count -= 8;
-    out.push_back(static_cast<char>(bits >> count & 0xff));
-  }
-  return out;
-}
-
-Variables values_of(const Resource& resource, const Object& object) {
-  Variables out = json_string_map(object.json(), {"data"});
-  if (resource == resources::kSecrets)
-    for (auto& [key, value] : out) value = decode_base64(value);
-  return out;
 }
 
 bool is_env_name(const std::string& name) {
@@ -67,7 +44,9 @@ class EnvBuilder {
       if (!set_.contains(name)) out.emplace_back(name, value);
     };
     otherwise("PATH", kDefaultPath);
-    otherwise("HOSTNAME", compute_hostname(pod_.pod, sources_.node_name));
+    const auto hostname =
+        compute_kernel_hostname(pod_, sources_.node_name, sources_.cluster_domain);
+    if (hostname) otherwise("HOSTNAME", *hostname);
     if (echo) {
       otherwise("POD_NAME", pod_.pod.meta.name);
       otherwise("POD_NAMESPACE", pod_.pod.meta.ns);
@@ -90,13 +69,9 @@ class EnvBuilder {
   Result<Variables> fetch(const Resource& resource, const Json& reference) {
     const std::string name = json_string(reference, {"name"});
     auto object = sources_.fetch(resource, name);
-    if (object) return values_of(resource, *object);
+    if (object) return object_values(resource, *object);
     if (is_not_found(object.error()) && json_bool(reference, {"optional"})) return Variables();
-    if (is_not_found(object.error())) {
-      const char* kind = resource == resources::kSecrets ? "secret" : "configmap";
-      return Error{Code::NotFound, std::string(kind) + " \"" + name + "\" not found"};
-    }
-    return object.error();
+    return is_not_found(object.error()) ? not_found(resource, name) : object.error();
   }
 
   Result<void> add_env_from() {
@@ -236,7 +211,11 @@ Result<ContainerSpec> compute_container(const NodePod& pod, const PodContainer& 
   out.oom_score_adj = oom_score_adj(pod, container, sources.memory);
   out.termination_message_path = container.spec.termination_message_path;
   out.message_from_log = container.spec.termination_message_policy == "FallbackToLogsOnError";
+  out.privileges = TRY(compute_privileges(pod, container, sources.users));
+  out.limits = compute_limits(pod, container);
   out.env = TRY(compute_env(pod, container, sources));
+  if (std::none_of(out.env.begin(), out.env.end(), [](const auto& e) { return e.first == "HOME"; }))
+    out.env.emplace_back("HOME", home_of(out.privileges.uid, sources.users.passwd));
   const Variables variables(out.env.begin(), out.env.end());
   for (const std::string& word : container.spec.command)
     out.command.push_back(expand_variables(word, variables));
@@ -245,6 +224,7 @@ Result<ContainerSpec> compute_container(const NodePod& pod, const PodContainer& 
   for (const ContainerPort& port : container.spec.ports)
     if (port.container_port > 0 && port.container_port < 65536)
       out.ports.push_back(static_cast<std::uint16_t>(port.container_port));
+  out.mounts = TRY(mounts_of(pod, container, out.env));
   return out;
 }
 

@@ -10,7 +10,10 @@ namespace {
 
 constexpr std::size_t kMostNameservers = 3;  // resolv.h: MAXNS
 constexpr std::size_t kMostSearch = 32;      // what Kubernetes admits
+constexpr std::size_t kLongestSearch = 2048;
+constexpr const char* kHostFile = "/etc/resolv.conf";
 constexpr std::size_t kLongestHostname = 63;
+constexpr std::size_t kLongestKernelHostname = 64;  // uname(2)
 
 std::string read_text(const char* path) {
   const std::ifstream file(path);
@@ -28,6 +31,12 @@ bool usable(const std::string& nameserver) {
 void add_new(std::vector<std::string>& to, const std::vector<std::string>& from) {
   for (const std::string& value : from)
     if (std::find(to.begin(), to.end(), value) == to.end()) to.push_back(value);
+}
+
+// As the kubelet has it: domains end without their dot.
+std::string without_dot(std::string domain) {
+  if (domain.size() > 1 && domain.ends_with('.')) domain.pop_back();
+  return domain;
 }
 
 std::string option_name(const std::string& option) {
@@ -58,9 +67,30 @@ void add_dns_config(ResolvConf& conf, const Json& spec) {
   }
 }
 
+std::vector<std::string> cluster_search(const std::string& ns, const std::string& domain) {
+  return {ns + ".svc." + domain, "svc." + domain, domain};
+}
+
+void cut(ResolvConf& conf) {
+  if (conf.nameservers.size() > kMostNameservers) conf.nameservers.resize(kMostNameservers);
+  if (conf.search.size() > kMostSearch) conf.search.resize(kMostSearch);
+  std::size_t length = 0;
+  for (const std::string& domain : conf.search) length += domain.size() + 1;
+  while (!conf.search.empty() && length - 1 > kLongestSearch) {
+    length -= conf.search.back().size() + 1;
+    conf.search.pop_back();
+  }
+}
+
 ResolvConf without_loopback(ResolvConf host) {
   std::erase_if(host.nameservers, [](const std::string& server) { return !usable(server); });
   return host;
+}
+
+// The name's part behind the hostname; "" when the Pod has no subdomain.
+std::string domain_of(const Pod& pod, const std::string& cluster_domain) {
+  if (pod.subdomain.empty()) return "";
+  return pod.subdomain + "." + pod.meta.ns + ".svc." + cluster_domain;
 }
 
 std::string host_aliases(const Json& spec) {
@@ -89,7 +119,7 @@ ResolvConf parse_resolv_conf(const std::string& text) {
     if (keyword == "nameserver" && words >> word) out.nameservers.push_back(word);
     if (keyword == "search" || keyword == "domain") {  // the last one counts
       out.search.clear();
-      while (words >> word) out.search.push_back(word);
+      while (words >> word) out.search.push_back(without_dot(word));
     }
     if (keyword == "options")
       while (words >> word) merge_option(out.options, word);
@@ -111,31 +141,36 @@ std::string to_string(const ResolvConf& conf) {
   return out;
 }
 
-ResolvConf read_host_resolv_conf() {
-  ResolvConf conf = parse_resolv_conf(read_text("/etc/resolv.conf"));
+ResolvConf read_resolv_conf(const std::string& path) {
+  if (path.empty()) return {};
+  ResolvConf conf = parse_resolv_conf(read_text(path.c_str()));
+  if (path != kHostFile) return conf;
   const bool only_loopback = std::none_of(conf.nameservers.begin(), conf.nameservers.end(), usable);
   if (!only_loopback) return conf;
   const ResolvConf upstream = parse_resolv_conf(read_text("/run/systemd/resolve/resolv.conf"));
   return upstream.nameservers.empty() ? conf : upstream;
 }
 
-ResolvConf compute_resolv_conf(const NodePod& pod, const std::string& cluster_domain,
+ResolvConf compute_resolv_conf(const NodePod& pod, const ClusterNames& cluster,
                                const ResolvConf& host) {
-  std::string policy = pod.pod.dns_policy;
-  if (policy == "ClusterFirst" && pod.pod.host_network) policy = "Default";
+  const std::string& policy = pod.pod.dns_policy;
+  const bool cluster_first =
+      policy == "ClusterFirstWithHostNet" || (policy == "ClusterFirst" && !pod.pod.host_network);
   ResolvConf out;
-  // In the node's own network its loopback nameservers are usable too.
-  if (policy != "None") out = pod.pod.host_network ? host : without_loopback(host);
-  if (policy == "ClusterFirst" || policy == "ClusterFirstWithHostNet") {
-    std::vector<std::string> search = {pod.pod.meta.ns + ".svc." + cluster_domain,
-                                       "svc." + cluster_domain, cluster_domain};
-    add_new(search, out.search);
-    out.search = std::move(search);
-    merge_option(out.options, "ndots:5");
+  if (policy == "None") {
+    // What dnsConfig says.
+  } else if (cluster_first && cluster.dns) {
+    // It asks the host's servers itself; their options are for those who ask them.
+    out = {.nameservers = {cluster.dns->to_string()},
+           .search = cluster_search(pod.pod.meta.ns, cluster.domain),
+           .options = {"ndots:5"}};
+    add_new(out.search, host.search);
+  } else {
+    // In the node's own network its loopback nameservers are usable too.
+    out = pod.pod.host_network ? host : without_loopback(host);
   }
   add_dns_config(out, pod.spec());
-  if (out.nameservers.size() > kMostNameservers) out.nameservers.resize(kMostNameservers);
-  if (out.search.size() > kMostSearch) out.search.resize(kMostSearch);
+  cut(out);
   return out;
 }
 
@@ -154,9 +189,8 @@ std::string compute_hosts(const NodePod& pod, const Ip& ip, const std::string& c
       "fe00::2\tip6-allrouters\n";
   const std::string hostname = compute_hostname(pod.pod, "");
   out += ip.to_string() + "\t";
-  if (!pod.pod.subdomain.empty())
-    out += hostname + "." + pod.pod.subdomain + "." + pod.pod.meta.ns + ".svc." + cluster_domain +
-           "\t";
+  const std::string domain = domain_of(pod.pod, cluster_domain);
+  if (!domain.empty()) out += hostname + "." + domain + "\t";
   return out + hostname + "\n" + host_aliases(pod.spec());
 }
 
@@ -166,6 +200,21 @@ std::string compute_hostname(const Pod& pod, const std::string& node_name) {
   if (out.size() > kLongestHostname) out.resize(kLongestHostname);
   // A name may not end in what was a separator before the cut.
   while (!out.empty() && (out.back() == '-' || out.back() == '.')) out.pop_back();
+  return out;
+}
+
+Result<std::string> compute_kernel_hostname(const NodePod& pod, const std::string& node_name,
+                                            const std::string& cluster_domain) {
+  std::string out = compute_hostname(pod.pod, node_name);
+  const std::string domain = domain_of(pod.pod, cluster_domain);
+  if (pod.pod.host_network || domain.empty() || !json_bool(pod.spec(), {"setHostnameAsFQDN"}))
+    return out;
+  out += "." + domain;
+  if (out.size() > kLongestKernelHostname)
+    return Error{Code::Invalid,
+                 "failed to construct FQDN from Pod hostname and cluster domain, FQDN " + out +
+                     " is too long (64 characters is the max, " + std::to_string(out.size()) +
+                     " characters requested)"};
   return out;
 }
 

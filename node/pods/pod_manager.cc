@@ -23,18 +23,11 @@ constexpr int kWorkers = 3;
 // Looks at a Pod without waiting in between; a Pod that wants more comes again.
 constexpr int kMostSteps = 32;
 constexpr std::chrono::seconds kRetry = 2s;
+// The server may say that a Pod is gone that was here when this node went down: only when it has
+// been silent for so long is a kept one started.
+constexpr std::chrono::seconds kServerPatience = 3s;
 
 }  // namespace
-
-PodConnector connector_of(PodNetwork& network) {
-  PodConnector out;
-  out.add = [&network](const std::string& pod_uid, const NetNs& netns) -> Result<Ip> {
-    return TRY(network.add(pod_uid, netns.fd())).ip;
-  };
-  out.del = [&network](const std::string& pod_uid) { return network.del(pod_uid); };
-  out.gc = [&network](const std::set<std::string>& uids) { return network.gc(uids); };
-  return out;
-}
 
 class PodManager::Impl {
  public:
@@ -58,7 +51,10 @@ class PodManager::Impl {
       if (old) touch(old->pod.meta.uid, key);
       if (now) touch(now->pod.meta.uid, key);
     });
+    informer_.on_synced([this] { server_told(); });
+    if (!options.kept_pods.empty()) informer_.keep(options.kept_pods);
     runtime_.on_change([this](const std::string& uid) { queue_.mark(uid); });
+    worker_.hooks().on_done([this](const std::string& uid) { queue_.mark(uid); });
   }
   ~Impl() { stop(); }
   Impl(const Impl&) = delete;
@@ -84,13 +80,20 @@ class PodManager::Impl {
     if (starter_.joinable()) starter_.join();
     for (std::thread& worker : workers_) worker.join();
     prober_.stop();
+    worker_.hooks().stop();
   }
 
   bool wait_adopted(Time deadline) const {
     const MutexLock lock(mutex_);
-    while (!started_ || !unseen_.empty())
-      if (!changed_.wait_until(mutex_, deadline)) return started_ && unseen_.empty();
+    while (!adopted())
+      if (!changed_.wait_until(mutex_, deadline)) return adopted();
     return true;
+  }
+
+  void set_node_ip(const Ip& ip) {
+    worker_.set_node_ip(ip);
+    const MutexLock lock(mutex_);
+    for (const auto& [uid, entry] : entries_) queue_.mark(uid);
   }
 
   void poke() {
@@ -112,15 +115,45 @@ class PodManager::Impl {
     {
       const MutexLock lock(mutex_);
       auto& entry = entries_[uid];
-      if (!entry) entry = std::make_shared<Entry>(Entry{key, {}, nullptr, {}, {}});
+      // What was found on the node may not have told its name.
+      if (!entry || entry->key.name.empty())
+        entry = std::make_shared<Entry>(Entry{key, {}, nullptr, {}, {}});
     }
     queue_.mark(uid);
   }
 
-  // Waits for the API's list, then takes on what the node has, then lets the workers begin.
+  bool adopted() const CORACLE_REQUIRES(mutex_) { return started_ && told_ && unseen_.empty(); }
+
+  // The API's list is in. What was put off is done now: what it does not name is removed, statuses
+  // are written.
+  void server_told() {
+    worker_.api_told();
+    const MutexLock lock(mutex_);
+    if (std::exchange(told_, true)) return;
+    for (const auto& [uid, entry] : entries_) {
+      queue_.mark(uid);
+      if (started_) unseen_.insert(uid);
+    }
+    changed_.notify_all();
+  }
+
+  bool told() const {
+    const MutexLock lock(mutex_);
+    return told_;
+  }
+
+  // Waits for the API's list, or for the kept one when that does not come, then takes on what the
+  // node has, then lets the workers begin.
   void adopt(const std::stop_token& stop) {
-    while (!informer_.wait_synced(std::chrono::steady_clock::now() + 500ms))
+    const auto patience_end = std::chrono::steady_clock::now() + kServerPatience;
+    while (!informer_.wait_synced(std::chrono::steady_clock::now() + 500ms)) {
       if (stop.stop_requested()) return;
+      if (!informer_.filled() || std::chrono::steady_clock::now() < patience_end) continue;
+      log::info("pods", "the server does not answer, going on with the Pods that were kept",
+                {{"pods", informer_.list().size()}});
+      break;
+    }
+    if (informer_.synced()) server_told();  // before a worker asks, not soon after
     auto delay = 100ms;
     for (;;) {
       const auto done = take_over();
@@ -175,7 +208,9 @@ class PodManager::Impl {
       entry = it->second;
     }
     PodPtr pod = informer_.get(entry->key);
-    if (!pod || pod->pod.meta.uid != uid) return forget(uid);
+    const bool known = pod && pod->pod.meta.uid == uid;
+    // A kept list may be older than what runs here.
+    if (!known) return told() ? forget(uid) : std::nullopt;
     if (entry->latest && entry->latest->pod.meta.revision > pod->pod.meta.revision)
       pod = entry->latest;
     return advance(*entry, *pod);
@@ -244,6 +279,8 @@ class PodManager::Impl {
     seed_memory(memory, pod, present);
     if (present) observe(memory, *present, now);
     const std::string& uid = pod.pod.meta.uid;
+    worker_.hooks().note(uid, memory);
+    if (!memory.active_since) memory.active_since = active_since(pod, clock_);
     probes = prober_.outcomes(uid);
     const PodView view{pod, present, probes, memory, now};
     // What started since the last look is probed from now on; what ended no more.
@@ -254,6 +291,9 @@ class PodManager::Impl {
 
   void announce(const NodePod& pod, PodMemory& memory, const PodPlan& plan) {
     if (!std::exchange(memory.announced, true)) worker_.announce(pod);
+    const PodView view{pod, nullptr, {}, memory, clock_.steady_now()};
+    if (view.exceeded() && !std::exchange(memory.deadline_announced, true))
+      worker_.announce_deadline(pod);
     for (const std::string& name : plan.backing_off) {
       ContainerMemory& container = memory.containers[name];
       if (std::exchange(container.backoff_announced, container.exited_id) != container.exited_id)
@@ -264,7 +304,7 @@ class PodManager::Impl {
   std::optional<Time> report(Entry& entry, const NodePod& pod,
                              const std::optional<SandboxState>& sandbox,
                              const ProbeOutcomes& probes) {
-    if (entry.memory.finished) return std::nullopt;
+    if (entry.memory.finished || !told()) return std::nullopt;
     const PodView view{pod, sandbox ? &*sandbox : nullptr, probes, entry.memory,
                        clock_.steady_now()};
     // What the API refuses to keep must not make us write for ever.
@@ -325,6 +365,7 @@ class PodManager::Impl {
   std::map<std::string, std::shared_ptr<Entry>> entries_ CORACLE_GUARDED_BY(mutex_);
   std::set<std::string> unseen_ CORACLE_GUARDED_BY(mutex_);
   bool started_ CORACLE_GUARDED_BY(mutex_) = false;
+  bool told_ CORACLE_GUARDED_BY(mutex_) = false;  // the API has, since the start
   bool stopped_ = false;
   std::jthread starter_;
   std::vector<std::thread> workers_;
@@ -342,6 +383,9 @@ void PodManager::stop() {
 }
 bool PodManager::wait_adopted(Time deadline) const {
   return impl_->wait_adopted(deadline);
+}
+void PodManager::set_node_ip(const Ip& ip) {
+  impl_->set_node_ip(ip);
 }
 void PodManager::poke() {
   impl_->poke();

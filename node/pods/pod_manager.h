@@ -28,12 +28,16 @@ class PodManager {
   PodManager(const PodManager&) = delete;
   PodManager& operator=(const PodManager&) = delete;
 
-  // Nothing on the node changes before the API has told which Pods there are.
+  // Nothing on the node changes before the API has told which Pods there are. While it is silent,
+  // Pods that were kept are started, and nothing is removed.
   void start();
   // Leaves everything running.
   void stop();
-  // True once every Pod that was there at the start has been looked at; false at the deadline.
+  // True once the API has told and every Pod that was there at the start has been looked at; false
+  // at the deadline.
   bool wait_adopted(std::chrono::steady_clock::time_point deadline) const;
+  // The node's address is another one now: Pods' status.hostIP says so. Thread-safe.
+  void set_node_ip(const Ip& ip);
   // Looks at the clock again: for tests that move it.
   void poke();
 

@@ -48,6 +48,16 @@ const ContainerState* find_state(const std::vector<ContainerState>& states,
   return nullptr;
 }
 
+PodView::HookState hook_state(const Hook& hook, const std::optional<HookRun>* run,
+                              const ContainerState& state, Time now) {
+  using HookState = PodView::HookState;
+  if (hook.kind == Hook::Kind::None) return HookState::None;
+  if (run == nullptr || !*run || (*run)->container_id != state.id) return HookState::Due;
+  if ((*run)->ends_at) return now >= *(*run)->ends_at ? HookState::Done : HookState::Running;
+  if (!(*run)->done) return HookState::Running;
+  return (*run)->success ? HookState::Done : HookState::Failed;
+}
+
 void seed_container(PodMemory& memory, const Json& status, const SandboxState* sandbox) {
   const std::string name = json_string(status, {"name"});
   if (json_string(status, {"containerID"}).empty() &&
@@ -59,6 +69,9 @@ void seed_container(PodMemory& memory, const Json& status, const SandboxState* s
   if (sandbox == nullptr) memory.last_containers.push_back(known);
   const ContainerState* now = sandbox ? find_state(sandbox->containers, name) : nullptr;
   const bool same = now != nullptr && now->id == known.id;
+  // It was told to run only after its hook.
+  if (same && json_find(status, {"state", "running"}) != nullptr)
+    container.post_start = HookRun{known.id, true, true, std::nullopt};
   const Json* last = json_find(status, {"lastState", "terminated"});
   // A container that was started after the last status was written: what that one calls the present
   // is the past.
@@ -78,6 +91,10 @@ std::chrono::nanoseconds backoff_left(const Backoff& backoff, Time exited_at, Ti
 Backoff next_backoff(const Backoff& backoff, Time exited_at, Time now) {
   if (expired(backoff, exited_at)) return {kFirstDelay, now};
   return {std::min(backoff.delay * 2, kLongestDelay), now};
+}
+
+std::chrono::seconds pull_delay(int failures) {
+  return std::min(kFirstDelay * (1 << std::clamp(failures - 1, 0, 16)), kLongestDelay);
 }
 
 const ContainerMemory* PodMemory::find(const std::string& container) const {
@@ -111,9 +128,37 @@ ProbeOutcome PodView::probes_of(const ContainerState& s) const {
   return it->second;
 }
 
+PodView::HookState PodView::post_start(const PodContainer& container,
+                                       const ContainerState& s) const {
+  const ContainerMemory* known = memory.find(s.name);
+  return hook_state(container.post_start, known ? &known->post_start : nullptr, s, now);
+}
+
+PodView::HookState PodView::pre_stop(const PodContainer& container, const ContainerState& s) const {
+  const ContainerMemory* known = memory.find(s.name);
+  return hook_state(container.pre_stop, known ? &known->pre_stop : nullptr, s, now);
+}
+
+bool PodView::settled(const PodContainer& container, const ContainerState& s) const {
+  const HookState hook = post_start(container, s);
+  return s.status == ContainerState::Status::Running &&
+         (hook == HookState::None || hook == HookState::Done);
+}
+
+std::optional<Time> PodView::deadline() const {
+  const std::int64_t seconds = json_int(pod.spec(), {"activeDeadlineSeconds"});
+  if (seconds <= 0 || !memory.active_since) return std::nullopt;
+  return *memory.active_since + std::chrono::seconds(seconds);
+}
+
+bool PodView::exceeded() const {
+  const auto at = deadline();
+  return at && now >= *at && !pod.pod.finished();
+}
+
 bool PodView::started(const PodContainer& container) const {
   const auto s = state(container.spec.name);
-  if (!s || s->status != ContainerState::Status::Running) return false;
+  if (!s || !settled(container, *s)) return false;
   return container.spec.startup.kind == Probe::Kind::None ||
          probes_of(*s).startup == Verdict::Success;
 }
@@ -150,6 +195,13 @@ void observe(PodMemory& memory, const SandboxState& sandbox, Time now) {
   }
 }
 
+Time active_since(const NodePod& pod, const Clock& clock) {
+  const std::string start = json_string(pod.status(), {"startTime"});
+  if (start.empty()) return clock.steady_now();
+  const auto age = clock.now() - parse_time(start);
+  return clock.steady_now() - std::max<std::chrono::nanoseconds>(0ns, age);
+}
+
 std::string container_id(const ContainerState& state) {
   return state.id.empty() ? "" : kIdPrefix + state.id;
 }
@@ -159,6 +211,7 @@ Json terminated_state(const ContainerState& state) {
       state.exit_code == kUnknownExitCode && state.finished_at.time_since_epoch() == 0s;
   Json out = {{"exitCode", state.exit_code}};
   out["reason"] = state.exit_code == 0 ? "Completed" : "Error";
+  if (state.out_of_memory && state.exit_code != 0) out["reason"] = "OOMKilled";
   if (lost) {
     out["reason"] = "ContainerStatusUnknown";
     out["message"] =

@@ -3,6 +3,7 @@
 // and in the API's status, so that an agent can be replaced at any moment.
 #pragma once
 
+#include <coracle/clock.h>
 #include <coracle/net.h>
 
 #include <chrono>
@@ -30,6 +31,9 @@ std::chrono::nanoseconds backoff_left(const Backoff& backoff, Time exited_at, Ti
 // After a start at `now` of a container that ended at `exited_at`.
 Backoff next_backoff(const Backoff& backoff, Time exited_at, Time now);
 
+// After so many failed pulls of an image in a row: 10 s, doubling to 5 min.
+std::chrono::seconds pull_delay(int failures);
+
 enum class Verdict { Unknown, Success, Failure };
 // What the probes of one running container say.
 struct ProbeOutcome {
@@ -45,13 +49,25 @@ struct StartFailure {
   std::string image;             // another one is tried at once
   std::optional<Time> retry_at;  // absent: only another image helps
   int count = 1;                 // in a row
+  // When ErrImagePull becomes ImagePullBackOff.
+  std::optional<Time> backoff_at = {};
 };
+inline constexpr const char* kErrImagePull = "ErrImagePull";
+inline constexpr const char* kImagePullBackOff = "ImagePullBackOff";
 // A container that was asked to end.
 struct Kill {
   std::string container_id;
   Time since;
   std::chrono::seconds grace{0};
-  std::optional<Time> forced_at;  // SIGKILL
+  std::optional<Time> forced_at;       // SIGKILL
+  bool held = false;                   // SIGTERM waits for its hook, or its turn
+  std::optional<Time> termed_at = {};  // SIGTERM, after it was held
+};
+// A lifecycle hook of a container that has begun.
+struct HookRun {
+  std::string container_id;
+  bool done = false, success = false;
+  std::optional<Time> ends_at;  // a sleep, which needs nobody to run it
 };
 struct ContainerMemory {
   std::string exited_id;  // the container whose end was seen at exited_at
@@ -61,8 +77,20 @@ struct ContainerMemory {
   int restarts = -1;       // of the last start; -1: never started
   std::optional<StartFailure> failure;
   std::optional<Kill> kill;
+  std::optional<HookRun> post_start, pre_stop;
   std::string backoff_announced;  // the container whose wait had its Event
 };
+
+struct VolumeMemory {
+  bool prepared = false;                        // a sandbox may be made
+  bool written = false;                         // and containers may be started in it
+  std::map<std::string, VolumeFiles> contents;  // by volume: fetched, and not yet written
+  // As written; downward files show them.
+  std::map<std::string, std::string> labels, annotations;
+  std::optional<Time> refresh_at;  // when the objects behind it are looked at again
+};
+// As the kubelet's: how old a ConfigMap in a volume may be.
+inline constexpr std::chrono::seconds kVolumeRefresh{60};
 
 struct PodMemory {
   bool seeded = false;
@@ -72,10 +100,13 @@ struct PodMemory {
   // Of sandbox, network and API writes.
   std::optional<Time> retry_at;
   int failures = 0;
+  VolumeMemory volumes;
   std::map<std::string, ContainerMemory> containers;
   std::vector<ContainerState> last_containers;  // of a sandbox that is no more, and not since
   bool announced = false;                       // what it asks for in vain
   bool terminating = false;                     // its deletion was seen
+  std::optional<Time> active_since;             // status.startTime
+  bool deadline_announced = false;
 
   const ContainerMemory* find(const std::string& container) const;
 };
@@ -93,7 +124,16 @@ struct PodView {
   std::optional<ContainerState> state(const std::string& container) const;
   // The probes' word on exactly this container.
   ProbeOutcome probes_of(const ContainerState& state) const;
-  // Runs, and past its startup probe.
+  // How a hook of exactly this container stands.
+  enum class HookState { None, Due, Running, Failed, Done };
+  HookState post_start(const PodContainer& container, const ContainerState& state) const;
+  HookState pre_stop(const PodContainer& container, const ContainerState& state) const;
+  // Runs, and past its postStart hook. Until then others are told it is being made.
+  bool settled(const PodContainer& container, const ContainerState& state) const;
+  // When spec.activeDeadlineSeconds are over, and whether they are.
+  std::optional<Time> deadline() const;
+  bool exceeded() const;
+  // Settled, and past its startup probe.
   bool started(const PodContainer& container) const;
   bool ready(const PodContainer& container) const;
 };
@@ -104,6 +144,8 @@ inline constexpr int kUnknownExitCode = 137;
 void seed_memory(PodMemory& memory, const NodePod& pod, const SandboxState* sandbox);
 // Notes restarts and ends that the sandbox shows.
 void observe(PodMemory& memory, const SandboxState& sandbox, Time now);
+// Since when the Pod counts as active: status.startTime by the clock that does not jump, or now.
+Time active_since(const NodePod& pod, const Clock& clock);
 // state.terminated of a container that ended.
 Json terminated_state(const ContainerState& state);
 // "process://ID"

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "pods/pod_actions.h"
 
@@ -53,7 +54,8 @@ Json container_status(const PodView& view, const PodContainer& container) {
   const std::string& name = container.spec.name;
   const auto s = view.state(name);
   const ContainerMemory* memory = view.memory.find(name);
-  const bool runs = s && s->status == Status::Running;
+  const bool settling = s && s->status == Status::Running && !view.settled(container, *s);
+  const bool runs = s && s->status == Status::Running && !settling;
   Json out = {{"name", name},
               {"image", container.spec.image},
               {"imageID", ""},
@@ -66,9 +68,9 @@ Json container_status(const PodView& view, const PodContainer& container) {
   if (runs) {
     out["state"] = {{"running", {{"startedAt", format_time(s->started_at)}}}};
   } else {
-    out["state"] = idle_state(view, container, s);
+    out["state"] = idle_state(view, container, settling ? std::nullopt : s);
     // What it waits after is its last state.
-    if (s && out["state"].contains("waiting"))
+    if (s && !settling && out["state"].contains("waiting"))
       out["lastState"] = {{"terminated", terminated_state(*s)}};
   }
   if (!s) return out;
@@ -189,9 +191,11 @@ void set_conditions(Json& status, const std::vector<Condition>& ours, const std:
 void set_addresses(Json& status, const PodView& view, const Ip& node_ip) {
   status["hostIP"] = node_ip.to_string();
   status["hostIPs"] = Json::array({{{"ip", node_ip.to_string()}}});
-  if (!view.memory.ip) return;  // an adopted Pod's stays
-  status["podIP"] = view.memory.ip->to_string();
-  status["podIPs"] = Json::array({{{"ip", view.memory.ip->to_string()}}});
+  std::optional<Ip> ip = view.memory.ip;
+  if (view.pod.pod.host_network && (ip || status.contains("podIP"))) ip = node_ip;
+  if (!ip) return;  // an adopted Pod's stays
+  status["podIP"] = ip->to_string();
+  status["podIPs"] = Json::array({{{"ip", ip->to_string()}}});
 }
 
 std::string reported_phase(const PodView& view) {
@@ -222,6 +226,10 @@ Json compute_pod_status(const PodView& view, const StatusFacts& facts) {
   Json status = view.pod.status();
   const std::string phase = reported_phase(view);
   status["phase"] = phase;
+  if (phase == "Failed" && view.exceeded()) {
+    status["reason"] = kDeadlineReason;
+    status["message"] = kDeadlineMessage;
+  }
   if (!status.contains("startTime")) status["startTime"] = facts.now;
   set_addresses(status, view, facts.node_ip);
   Json init = Json::array();

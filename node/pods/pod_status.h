@@ -9,6 +9,11 @@
 
 namespace coracle::pods {
 
+// Of a Pod that was active for longer than spec.activeDeadlineSeconds.
+inline constexpr const char* kDeadlineReason = "DeadlineExceeded";
+inline constexpr const char* kDeadlineMessage =
+    "Pod was active on the node longer than the specified deadline";
+
 struct StatusFacts {
   Ip node_ip;
   std::string now;  // RFC 3339, for what changes now

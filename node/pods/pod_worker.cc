@@ -5,7 +5,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <csignal>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <sstream>
@@ -43,6 +42,10 @@ bool needs_command(const std::string& image) {
   return image == "coracle/host" || image.starts_with("coracle/host:");
 }
 
+bool is_away(const Error& error) {
+  return error.code == Code::Unavailable || error.code == Code::Timeout;
+}
+
 std::string full_name(const NodePod& pod) {
   return pod.pod.meta.name + "_" + pod.pod.meta.ns + "(" + pod.pod.meta.uid + ")";
 }
@@ -63,7 +66,18 @@ PodWorker::PodWorker(Client& client, const Clock& clock, Runtime& runtime, PodCo
       runtime_(runtime),
       network_(std::move(network)),
       events_(events),
-      options_(std::move(options)) {}
+      options_(std::move(options)),
+      volumes_(client, clock, runtime, events, options_.node_name) {}
+
+void PodWorker::set_node_ip(const Ip& ip) {
+  const MutexLock lock(mutex_);
+  node_ip_ = ip;
+}
+
+Ip PodWorker::node_ip() const {
+  const MutexLock lock(mutex_);
+  return node_ip_;
+}
 
 bool PodWorker::apply(const PodView& view, PodMemory& memory, const PodAction& action) {
   const auto done = std::visit([&](const auto& a) { return run(view, memory, a); }, action);
@@ -87,6 +101,13 @@ bool PodWorker::apply(const PodView& view, PodMemory& memory, const PodAction& a
 Result<void> PodWorker::remove(const std::string& pod_uid) {
   // The processes first: nothing may use an address that others can get.
   TRY(runtime_.remove_sandbox(pod_uid));
+  hooks_.forget(pod_uid);
+  return disconnect(pod_uid);
+}
+
+// Its address is told first: it may be another Pod's at once.
+Result<void> PodWorker::disconnect(const std::string& pod_uid) {
+  if (options_.on_pod_ip) options_.on_pod_ip(pod_uid, "", std::nullopt);
   return network_.del(pod_uid);
 }
 
@@ -94,6 +115,13 @@ void PodWorker::announce(const NodePod& pod) {
   for (const std::string& field : unsupported_fields(pod))
     events_.warning(reference_of(pod), "Unsupported",
                     field + " is not supported by the runtime \"process\" and has no effect");
+  for (const std::string& resource : limited_resources(pod))
+    if (const std::string why = runtime_.limit_problem(resource); !why.empty())
+      events_.warning(reference_of(pod), "LimitsNotEnforced",
+                      std::string("limits of ")
+                          .append(resource)
+                          .append(" are not enforced on this node: ")
+                          .append(why));
 }
 
 void PodWorker::announce_backoff(const NodePod& pod, const std::string& container) {
@@ -110,11 +138,19 @@ void PodWorker::announce_probe(const NodePod& pod, const std::string& container,
 Result<void> PodWorker::run(const PodView& view, PodMemory& memory, const CreateSandbox&) {
   const Pod& pod = view.pod.pod;
   memory.connected = false;
-  auto made = runtime_.create_sandbox({.pod_uid = pod.meta.uid,
-                                       .ns = pod.meta.ns,
-                                       .name = pod.meta.name,
-                                       .hostname = compute_hostname(pod, options_.node_name),
-                                       .host_network = pod.host_network});
+  std::vector<Volume> volumes;
+  for (PodVolume& v : volumes_of(view.pod)) volumes.push_back(std::move(v.volume));
+  const auto make = [&]() -> Result<void> {
+    return runtime_.create_sandbox({.pod_uid = pod.meta.uid,
+                                    .ns = pod.meta.ns,
+                                    .name = pod.meta.name,
+                                    .hostname = TRY(compute_kernel_hostname(
+                                        view.pod, options_.node_name, options_.cluster_domain)),
+                                    .host_network = pod.host_network,
+                                    .volumes = std::move(volumes),
+                                    .share_processes = shares_processes(view.pod)});
+  };
+  auto made = make();
   if (!made)
     events_.warning(reference_of(view.pod), "FailedCreatePodSandBox",
                     "Failed to create pod sandbox: " + made.error().message);
@@ -127,16 +163,17 @@ Result<void> PodWorker::run(const PodView& view, PodMemory& memory, const Replac
   std::vector<ContainerState> ended = container_states(view);
   for (const ContainerState& state : ended)
     memory.containers[state.name].last_terminated = Object(terminated_state(state));
-  TRY(runtime_.remove_sandbox(view.pod.pod.meta.uid));
+  TRY(runtime_.reset_sandbox(view.pod.pod.meta.uid));
   memory.last_containers = std::move(ended);
   memory.connected = false;
+  memory.volumes = {};
   return {};
 }
 
 Result<void> PodWorker::run(const PodView& view, PodMemory& memory, const ConnectNetwork&) {
   const Pod& pod = view.pod.pod;
   const auto connect = [&]() -> Result<Ip> {
-    if (pod.host_network) return options_.node_ip;
+    if (pod.host_network) return node_ip();
     const NetNs netns = TRY(runtime_.network_namespace(pod.meta.uid));
     return network_.add(pod.meta.uid, netns);
   };
@@ -150,7 +187,10 @@ Result<void> PodWorker::run(const PodView& view, PodMemory& memory, const Connec
       compute_hosts(view.pod, *ip, options_.cluster_domain,
                     pod.host_network ? read_text("/etc/hosts") : std::string());
   const ResolvConf resolv =
-      compute_resolv_conf(view.pod, options_.cluster_domain, read_host_resolv_conf());
+      compute_resolv_conf(view.pod, {options_.cluster_domain, options_.cluster_dns},
+                          read_resolv_conf(options_.resolv_conf));
+  // Before its first question.
+  if (options_.on_pod_ip && !pod.host_network) options_.on_pod_ip(pod.meta.uid, pod.meta.ns, *ip);
   TRY(runtime_.write_etc(pod.meta.uid, hosts, to_string(resolv)));
   memory.ip = *ip;
   memory.connected = true;
@@ -158,7 +198,7 @@ Result<void> PodWorker::run(const PodView& view, PodMemory& memory, const Connec
 }
 
 Result<void> PodWorker::run(const PodView& view, PodMemory& memory, const DisconnectNetwork&) {
-  if (!view.pod.pod.host_network) TRY(network_.del(view.pod.pod.meta.uid));
+  if (!view.pod.pod.host_network) TRY(disconnect(view.pod.pod.meta.uid));
   memory.connected = false;
   return {};
 }
@@ -172,14 +212,7 @@ void PodWorker::fail_start(const NodePod& pod, const PodContainer& container,
   if (failure.reason == "CreateContainerConfigError") failure.retry_at = now + kConfigRetry;
   if (failure.reason == "RunContainerError")
     failure.retry_at = now + doubled(kConfigRetry, failure.count - 1, kLongestStartRetry);
-  const ObjectReference about = reference_of(pod, &container);
-  if (failure.reason == "ErrImagePull") {
-    events_.warning(about, "Failed",
-                    "Failed to pull image \"" + failure.image + "\": " + failure.message);
-    events_.warning(about, "Failed", "Error: ErrImagePull");
-  } else {
-    events_.warning(about, "Failed", "Error: " + failure.message);
-  }
+  events_.warning(reference_of(pod, &container), "Failed", "Error: " + failure.message);
   memory.failure = std::move(failure);
 }
 
@@ -188,11 +221,8 @@ Result<void> PodWorker::run(const PodView& view, PodMemory& memory, const StartC
   const PodContainer* container = view.pod.find(action.container);
   if (container == nullptr) return {};
   ContainerMemory& own = memory.containers[action.container];
-  if (const auto known = runtime_.check_image(container->spec.image); !known) {
-    fail_start(view.pod, *container, own, {"ErrImagePull", known.error().message, "", {}});
-    return {};
-  }
-  auto spec = container_spec(view.pod, *container, memory.ip.value_or(options_.node_ip));
+  if (!ensure_image(view.pod, *container, own)) return {};
+  auto spec = container_spec(view.pod, *container, memory.ip.value_or(node_ip()));
   if (!spec) {
     fail_start(view.pod, *container, own,
                {"CreateContainerConfigError", spec.error().message, "", {}});
@@ -222,6 +252,8 @@ Result<void> PodWorker::run(const PodView& view, PodMemory& memory, const StartC
   own.restarts = spec->restart_count;
   own.failure.reset();
   own.kill.reset();
+  own.post_start.reset();
+  own.pre_stop.reset();
   started(view.pod, *container, *state);
   return {};
 }
@@ -232,7 +264,7 @@ void PodWorker::started(const NodePod& pod, const PodContainer& container,
   const std::string& name = container.spec.name;
   events_.normal(about, "Pulled",
                  "Container image \"" + container.spec.image + "\" already present on machine");
-  events_.normal(about, "Created", "Created container " + name);
+  events_.normal(about, "Created", "Created container: " + name);
   if (state.message.empty()) {
     events_.normal(about, "Started", "Started container " + name);
   } else {
@@ -240,57 +272,56 @@ void PodWorker::started(const NodePod& pod, const PodContainer& container,
   }
 }
 
-Result<std::vector<Object>> PodWorker::visible_services(const NodePod& pod) {
-  std::vector<Object> out;
-  if (json_bool(pod.spec(), {"enableServiceLinks"}, true))
-    out = TRY(client_.list(resources::kServices, {.ns = pod.pod.meta.ns})).items;
-  // The way to the API is told in any case, unless a Service of the Pod's own has that name.
-  if (std::any_of(out.begin(), out.end(), [](const Object& o) { return o.name() == "kubernetes"; }))
-    return out;
-  auto server = client_.get(resources::kServices, {"default", "kubernetes"});
-  if (server) out.push_back(std::move(*server));
-  if (!server && !is_not_found(server.error())) return server.error();
-  return out;
+// A container that ends while the API is away is started again nevertheless.
+Result<std::vector<Service>> PodWorker::visible_services(const NodePod& pod) {
+  const auto known = [&] {
+    return options_.known_services ? options_.known_services() : std::nullopt;
+  };
+  if (!told_) {
+    if (const KnownServices services = known()) return services_for(pod, *services);
+  }
+  auto asked = ask_services(pod);
+  if (asked || !is_away(asked.error())) return asked;
+  const KnownServices services = known();
+  return services ? services_for(pod, *services) : asked;
+}
+
+Result<std::vector<Service>> PodWorker::ask_services(const NodePod& pod) {
+  std::vector<std::shared_ptr<const Service>> all;
+  const auto add = [&](const Object& object) -> Result<void> {
+    all.push_back(std::make_shared<const Service>(TRY(Service::decode(object))));
+    return {};
+  };
+  const bool links = wants_links(pod);
+  if (links) {
+    const ObjectList own = TRY(client_.list(resources::kServices, {.ns = pod.pod.meta.ns}));
+    for (const Object& object : own.items) TRY(add(object));
+  }
+  if (!links || pod.pod.meta.ns != kServerNamespace) {
+    const auto server = client_.get(resources::kServices, {kServerNamespace, kServerService});
+    if (server) TRY(add(*server));
+    if (!server && !is_not_found(server.error())) return server.error();
+  }
+  return services_for(pod, all);
 }
 
 Result<ContainerSpec> PodWorker::container_spec(const NodePod& pod, const PodContainer& container,
                                                 const Ip& ip) {
   EnvSources sources;
-  sources.fields = {ip, options_.node_ip};
+  sources.fields = {ip, node_ip()};
   sources.node_name = options_.node_name;
+  sources.cluster_domain = options_.cluster_domain;
   sources.services = service_variables(TRY(visible_services(pod)));
   sources.fetch = [&](const Resource& resource, const std::string& name) {
     return client_.get(resource, {pod.pod.meta.ns, name});
   };
+  sources.users = {read_text("/etc/passwd"), read_text("/etc/group")};
   sources.memory = std::int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE);
   sources.allocatable = [&]() -> Result<Allocatable> {
     const Object node = TRY(client_.get(resources::kNodes, {"", options_.node_name}));
     return json_string_map(node.json(), {"status", "allocatable"});
   };
   return compute_container(pod, container, sources);
-}
-
-Result<void> PodWorker::run(const PodView& view, PodMemory& memory, const StopContainer& action) {
-  const auto state = view.state(action.container);
-  if (!state) return {};
-  events_.normal(reference_of(view.pod, view.pod.find(action.container)), "Killing", action.why);
-  memory.containers[action.container].kill =
-      Kill{state->id, clock_.steady_now(), action.grace, std::nullopt};
-  // SIGKILL follows in any case.
-  if (const auto sent = runtime_.signal_container(view.pod.pod.meta.uid, action.container, SIGTERM);
-      !sent)
-    log::warn("pods", "stopping a container failed, killing it when its time is over",
-              {{"pod", view.pod.pod.meta.key().to_string()},
-               {"container", action.container},
-               {"error", sent.error().message},
-               {"seconds", action.grace.count()}});
-  return {};
-}
-
-Result<void> PodWorker::run(const PodView& view, PodMemory& memory, const KillContainer& action) {
-  auto& kill = memory.containers[action.container].kill;
-  if (kill) kill->forced_at = clock_.steady_now();
-  return runtime_.signal_container(view.pod.pod.meta.uid, action.container, SIGKILL);
 }
 
 Result<void> PodWorker::run(const PodView& view, PodMemory& memory, const RemoveSandbox&) {
@@ -303,7 +334,8 @@ Result<void> PodWorker::run(const PodView& view, PodMemory& memory, const Remove
 
 Result<void> PodWorker::run(const PodView& view, PodMemory& memory, const Finish&) {
   const Meta& meta = view.pod.pod.meta;
-  if (!view.pod.pod.host_network) TRY(network_.del(meta.uid));
+  TRY(runtime_.remove_sandbox(meta.uid));  // volumes may be there without it
+  if (!view.pod.pod.host_network) TRY(disconnect(meta.uid));
   const auto written = TRY(write_status(view));
   memory.finished = true;
   if (!written) return {};
@@ -316,7 +348,7 @@ Result<void> PodWorker::run(const PodView& view, PodMemory& memory, const Finish
 }
 
 Json PodWorker::status_of(const PodView& view) const {
-  return compute_pod_status(view, {options_.node_ip, format_time(clock_.now())});
+  return compute_pod_status(view, {node_ip(), format_time(clock_.now())});
 }
 
 Result<std::shared_ptr<const NodePod>> PodWorker::write_status(const PodView& view) {

@@ -7,7 +7,6 @@ namespace coracle::pods {
 namespace {
 
 using namespace std::chrono_literals;
-using Status = ContainerState::Status;
 
 // A program that was just started listens nowhere yet: probed at once it would fail for certain,
 // and stay unready for a whole period.
@@ -84,7 +83,7 @@ std::vector<ProbeTarget> probe_targets(const PodView& view,
   for (const PodContainer& container : view.pod.containers) {
     if (container.role == PodContainer::Role::Init) continue;
     const auto state = view.state(container.spec.name);
-    if (state && state->status == Status::Running) targets.add(container, *state);
+    if (state && view.settled(container, *state)) targets.add(container, *state);
   }
   return targets.take();
 }

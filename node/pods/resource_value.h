@@ -2,6 +2,7 @@
 #pragma once
 
 #include <coracle/object.h>
+#include <coracle/quantity.h>
 #include <coracle/result.h>
 
 #include <cstdint>
@@ -12,9 +13,7 @@
 
 namespace coracle::pods {
 
-// `text` times `scale`, rounded up: quantity("1.5", 1000) is 1500. 0 for what is no quantity, the
-// largest number for what is beyond it.
-std::int64_t quantity(const std::string& text, std::uint64_t scale);
+using coracle::quantity;
 
 // By resource, as a Node's status.allocatable has it: what a container without a limit may use.
 using Allocatable = std::map<std::string, std::string>;

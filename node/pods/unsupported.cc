@@ -2,6 +2,9 @@
 
 #include <nlohmann/json.hpp>
 
+#include "pods/pod_volumes.h"
+#include "pods/security.h"
+
 namespace coracle::pods {
 namespace {
 
@@ -16,9 +19,27 @@ std::string at(const std::string& list, std::size_t index, const char* member) {
   return list + "[" + std::to_string(index) + "]." + member;
 }
 
-// The volume that admission adds for the service account's token.
-bool is_token_volume(const std::string& name) {
-  return name.starts_with("kube-api-access-") || name.find("-token-") != std::string::npos;
+// Volumes that cannot be given keep the Pod from starting, with an Event of its own; this is about
+// parts of the others.
+void check_volume(const Json& volume, const std::string& path, std::vector<std::string>& out) {
+  if (is_token_volume(json_string(volume, {"name"}))) return;
+  if (json_find(volume, {"emptyDir", "sizeLimit"}) != nullptr &&
+      json_string(volume, {"emptyDir", "medium"}).empty())
+    out.push_back(path + ".emptyDir.sizeLimit");
+  const Json* sources = json_find(volume, {"projected", "sources"});
+  if (sources == nullptr || !sources->is_array()) return;
+  for (std::size_t i = 0; i < sources->size(); ++i)
+    if (json_find((*sources)[i], {"serviceAccountToken"}) != nullptr)
+      out.push_back(at(path + ".projected.sources", i, "serviceAccountToken"));
+}
+
+void check_mounts(const Json& container, const std::string& path, std::vector<std::string>& out) {
+  if (!is_set(container, "volumeMounts")) return;
+  for (std::size_t i = 0; i < container["volumeMounts"].size(); ++i) {
+    const std::string propagation = json_string(container["volumeMounts"][i], {"mountPropagation"});
+    if (!propagation.empty() && propagation != "None")
+      out.push_back(at(path + ".volumeMounts", i, "mountPropagation"));
+  }
 }
 
 void check_ports(const Json& container, const std::string& path, bool host_network,
@@ -38,16 +59,17 @@ void check_env(const Json& container, const std::string& path, std::vector<std::
 
 void check_container(const Json& container, const std::string& path, bool host_network,
                      std::vector<std::string>& out) {
-  for (const char* field : {"securityContext", "lifecycle", "stdin", "tty", "volumeDevices"})
+  for (const char* field : {"stdin", "tty", "volumeDevices"})
     if (is_set(container, field)) out.push_back(path + "." + field);
-  if (const Json* limits = json_find(container, {"resources", "limits"});
-      limits && !limits->empty())
-    out.push_back(path + ".resources.limits");
+  if (const Json* limits = json_find(container, {"resources", "limits"}); limits != nullptr)
+    for (const auto& [name, amount] : limits->items())
+      if (name != "cpu" && name != "memory") out.push_back(path + ".resources.limits." + name);
   for (const char* probe : {"readinessProbe", "livenessProbe", "startupProbe"})
     if (json_find(container, {probe, "grpc"}) != nullptr)
       out.push_back(path + "." + probe + ".grpc");
   check_ports(container, path, host_network, out);
   check_env(container, path, out);
+  check_mounts(container, path, out);
 }
 
 }  // namespace
@@ -56,10 +78,8 @@ std::vector<std::string> unsupported_fields(const NodePod& pod) {
   std::vector<std::string> out;
   const Json& spec = pod.spec();
   if (is_set(spec, "volumes"))
-    for (std::size_t i = 0; i < spec["volumes"].size(); ++i) {
-      const std::string name = json_string(spec["volumes"][i], {"name"});
-      if (!is_token_volume(name)) out.push_back("spec.volumes[" + std::to_string(i) + "]");
-    }
+    for (std::size_t i = 0; i < spec["volumes"].size(); ++i)
+      check_volume(spec["volumes"][i], "spec.volumes[" + std::to_string(i) + "]", out);
   for (const char* list : {"initContainers", "containers"}) {
     if (!is_set(spec, list)) continue;
     for (std::size_t i = 0; i < spec[list].size(); ++i)
@@ -67,9 +87,10 @@ std::vector<std::string> unsupported_fields(const NodePod& pod) {
                       pod.pod.host_network, out);
   }
   for (const char* field :
-       {"ephemeralContainers", "securityContext", "hostPID", "hostIPC", "shareProcessNamespace",
-        "runtimeClassName", "activeDeadlineSeconds", "setHostnameAsFQDN", "resourceClaims"})
+       {"ephemeralContainers", "hostPID", "hostIPC", "runtimeClassName", "resourceClaims"})
     if (is_set(spec, field)) out.push_back(std::string("spec.") + field);
+  const auto security = unsupported_security(pod);
+  out.insert(out.end(), security.begin(), security.end());
   return out;
 }
 

@@ -1,5 +1,6 @@
 #include "proxy/conntrack.h"
 
+#include <linux/netfilter/nf_conntrack_common.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netfilter/nfnetlink_conntrack.h>
 #include <linux/netlink.h>
@@ -180,7 +181,8 @@ StaleUdpFlows::StaleUdpFlows(const ServiceTable& now) : served_(udp_addresses(no
   }
 }
 
-bool StaleUdpFlows::contains(const UdpFlow& flow) const {
+bool StaleUdpFlows::contains(const Flow& flow) const {
+  if (flow.protocol != Protocol::Udp) return false;
   const Address target{flow.target, flow.target_port};
   const Address to{flow.to, flow.to_port};
   for (const Address& served_at : {Address{flow.to, flow.to_port}, Address{Ip(), flow.to_port}}) {
@@ -193,7 +195,21 @@ bool StaleUdpFlows::contains(const UdpFlow& flow) const {
   return target == to && gained_.contains(to);
 }
 
-Result<int> remove_udp_flows(const std::function<bool(const UdpFlow&)>& stale) {
+UnservedFlows::UnservedFlows(const ServiceTable& table) {
+  for (const ServicePort& port : table.ports) {
+    if (endpoints(port).empty()) continue;
+    for (const auto& [ip, number] : served(port))
+      if (ip != Ip()) served_.emplace(port.protocol, ip, number);
+  }
+}
+
+bool UnservedFlows::contains(const Flow& flow) const {
+  if (flow.target != flow.to || flow.target_port != flow.to_port) return false;
+  if (flow.protocol != Protocol::Udp && flow.answered) return false;
+  return served_.contains({flow.protocol, flow.to, flow.to_port});
+}
+
+Result<int> remove_flows(const std::function<bool(const Flow&)>& stale) {
   const NetlinkSocket socket;
   if (socket.get() < 0) return Error::from_errno(errno, "conntrack");
   TRY(send_request(socket, request(IPCTNL_MSG_CT_GET, NLM_F_DUMP, {})));
@@ -203,9 +219,15 @@ Result<int> remove_udp_flows(const std::function<bool(const UdpFlow&)>& stale) {
     const std::string_view reply = attribute(entry, CTA_TUPLE_REPLY);
     std::uint8_t protocol = 0;
     read(attribute(attribute(original, CTA_TUPLE_PROTO), CTA_PROTO_NUM), protocol);
-    if (protocol != IPPROTO_UDP) return;
-    const UdpFlow flow{ip_of(original, CTA_IP_V4_DST), port_of(original, CTA_PROTO_DST_PORT),
-                       ip_of(reply, CTA_IP_V4_SRC), port_of(reply, CTA_PROTO_SRC_PORT)};
+    if (protocol != IPPROTO_UDP && protocol != IPPROTO_TCP) return;
+    std::uint32_t status = 0;  // in network order, enum ip_conntrack_status
+    read(attribute(entry, CTA_STATUS), status);
+    const Flow flow{.to = ip_of(original, CTA_IP_V4_DST),
+                    .to_port = port_of(original, CTA_PROTO_DST_PORT),
+                    .target = ip_of(reply, CTA_IP_V4_SRC),
+                    .target_port = port_of(reply, CTA_PROTO_SRC_PORT),
+                    .protocol = protocol == IPPROTO_UDP ? Protocol::Udp : Protocol::Tcp,
+                    .answered = (ntohl(status) & IPS_SEEN_REPLY) != 0};
     if (stale(flow)) found.push_back(nested(CTA_TUPLE_ORIG, original));
   }));
   int removed = 0;

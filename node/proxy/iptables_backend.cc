@@ -120,8 +120,8 @@ Result<void> IptablesBackend::sync(const ServiceTable& table) {
   const Result<void> done = applied_ ? sync_changes(table) : sync_fully(table);
   applied_ = done.has_value();
   if (!done) return done.error().context("Service rules");
-  damage_ = {};
-  forget_udp_flows(table);
+  const bool were_missing = !std::exchange(damage_, {}).empty() || !last_table_;
+  forget_flows(table, were_missing);
   last_table_ = table;
   return {};
 }
@@ -173,12 +173,14 @@ Result<void> IptablesBackend::open_watch() {
 }
 
 // Best effort: the rules are right, and flows that stay wrong end by themselves.
-void IptablesBackend::forget_udp_flows(const ServiceTable& table) {
+void IptablesBackend::forget_flows(const ServiceTable& table, bool were_missing) {
   const auto stale = last_table_ ? StaleUdpFlows(*last_table_, table) : StaleUdpFlows(table);
-  if (stale.empty()) return;
-  const auto removed = remove_udp_flows([&](const UdpFlow& flow) { return stale.contains(flow); });
+  const UnservedFlows unserved(were_missing ? table : ServiceTable{});
+  if (stale.empty() && unserved.empty()) return;
+  const auto removed = remove_flows(
+      [&](const Flow& flow) { return stale.contains(flow) || unserved.contains(flow); });
   if (!removed)
-    log::warn("proxy", "UDP flows to endpoints that are gone stay until they end",
+    log::warn("proxy", "flows that do not meet the new rules stay until they end",
               {{"error", removed.error().message}});
 }
 

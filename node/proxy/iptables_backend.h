@@ -43,7 +43,8 @@ class IptablesBackend : public ProxyBackend {
   Result<void> open_watch();
   // Looks after the processes whose changes are in force; `all`: waits for their ends.
   void reap(bool all);
-  void forget_udp_flows(const ServiceTable& table);
+  // `were_missing`: packets may have come while there were no rules.
+  void forget_flows(const ServiceTable& table, bool were_missing);
 
   IptablesTool tool_;
   IptablesConfig config_;

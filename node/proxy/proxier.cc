@@ -25,23 +25,22 @@ constexpr SyncLoopOptions kLoop{
 
 }  // namespace
 
-Result<std::unique_ptr<Proxier>> Proxier::create(Client& client, const Clock& clock,
+Result<std::unique_ptr<Proxier>> Proxier::create(ServiceCache& services, const Clock& clock,
                                                  ProxierConfig config) {
   auto backend = TRY(make_backend(config.mode, config.rules));
-  return std::make_unique<Proxier>(client, clock, std::move(config), std::move(backend));
+  return std::make_unique<Proxier>(services, clock, std::move(config), std::move(backend));
 }
 
-Proxier::Proxier(Client& client, const Clock& clock, ProxierConfig config,
+Proxier::Proxier(ServiceCache& services, const Clock& clock, ProxierConfig config,
                  std::unique_ptr<ProxyBackend> backend)
     : config_(std::move(config)),
       backend_(std::move(backend)),
-      services_(client, resources::kServices),
-      slices_(client, resources::kEndpointSlices),
+      services_(services),
       loop_(
           "service rules", clock, kLoop, [this](bool full) { return sync(full); },
           [this] { return damaged(); }, [this] { return backend_->events(); }) {
   services_.on_change([this](const ObjectKey&) { loop_.mark_dirty(); });
-  slices_.on_change([this](const ObjectKey&) { loop_.mark_dirty(); });
+  services_.on_synced([this] { loop_.mark_dirty(); });
 }
 
 Proxier::~Proxier() {
@@ -50,14 +49,10 @@ Proxier::~Proxier() {
 
 void Proxier::start() {
   loop_.mark_dirty();  // also a cluster without Services has rules
-  services_.start();
-  slices_.start();
   loop_.start();
 }
 
 void Proxier::stop() {
-  services_.stop();
-  slices_.stop();
   loop_.stop();
 }
 
@@ -70,22 +65,23 @@ bool Proxier::damaged() {
 Result<void> Proxier::sync(bool full) {
   // Half a list would delete the rules of Services that exist.
   const auto soon = std::chrono::steady_clock::now() + 500ms;
-  if (!services_.wait_synced(soon) || !slices_.wait_synced(soon)) {
+  if (!services_.wait_filled(soon))
     return Error{Code::Unavailable, "waiting for the server's Services and EndpointSlices"};
-  }
+  const bool told = services_.synced();
   const bool repair = std::exchange(repairing_, false);
   if (full && !repair) backend_->invalidate();
   const auto begin = std::chrono::steady_clock::now();
-  auto synced =
-      backend_->sync(service_table({services_.list(), slices_.list(), config_.node_name}));
+  auto synced = backend_->sync(service_table(
+      {services_.services(), services_.slices(), config_.node_name, config_.cluster_dns}));
   sync_times.observe_since(begin, {{"kind", repair ? "repair"
                                             : full ? "full"
                                                    : "changes"},
                                    {"result", synced ? "success" : "error"}});
-  if (synced)
-    last_success =
-        std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
-  return synced;
+  if (!synced) return synced;
+  last_success =
+      std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+  if (told) told_ = true;
+  return {};
 }
 
 Result<void> remove_service_rules() {

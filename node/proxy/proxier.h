@@ -1,19 +1,20 @@
-// Proxier: keeps this node's Service rules as the API says. Owns the caches of Services and
-// EndpointSlices, the loop and the backend. Rules stay in the kernel when it stops, so that
-// restarts are not felt.
+// Proxier: keeps this node's Service rules as the API says. Owns the loop and the backend; the
+// Services are those of a ServiceCache. Rules stay in the kernel when it stops, so that restarts
+// are not felt.
 #pragma once
 
-#include <coracle/api/endpoint_slice.h>
-#include <coracle/api/service.h>
-#include <coracle/client.h>
-#include <coracle/informer.h>
-#include <coracle/mutex.h>
+#include <coracle/clock.h>
+#include <coracle/net.h>
+#include <coracle/result.h>
 
+#include <atomic>
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "proxy/backend.h"
+#include "service_cache.h"
 #include "sync_loop.h"
 
 namespace coracle::proxy {
@@ -22,16 +23,19 @@ struct ProxierConfig {
   std::string node_name;
   std::string mode = "iptables";
   IptablesConfig rules;
+  // Where the node itself answers DNS; absent: nowhere.
+  std::optional<Ip> cluster_dns = {};
 };
 
 class Proxier {
  public:
   // BadRequest for a mode that is not built, NotFound when iptables is not installed. Must be
-  // called, as start(), in the network namespace whose rules it keeps.
-  static Result<std::unique_ptr<Proxier>> create(Client& client, const Clock& clock,
+  // called, as start(), in the network namespace whose rules it keeps, and before the cache is
+  // started, which must outlive it.
+  static Result<std::unique_ptr<Proxier>> create(ServiceCache& services, const Clock& clock,
                                                  ProxierConfig config);
   // As create(), over a given backend.
-  Proxier(Client& client, const Clock& clock, ProxierConfig config,
+  Proxier(ServiceCache& services, const Clock& clock, ProxierConfig config,
           std::unique_ptr<ProxyBackend> backend);
   ~Proxier();  // stops
   Proxier(const Proxier&) = delete;
@@ -42,7 +46,7 @@ class Proxier {
   // Removes every rule of ours. REQUIRES: stopped.
   Result<void> cleanup() { return backend_->cleanup(); }
   // The kernel has served the Services that the API named at some time since start().
-  bool synced() const { return loop_.ever_succeeded(); }
+  bool synced() const { return told_; }
   // True once what the caches hold now is in the kernel; false at the deadline.
   bool wait_synced(std::chrono::steady_clock::time_point deadline) const {
     return loop_.wait_clean(deadline);
@@ -54,8 +58,8 @@ class Proxier {
 
   const ProxierConfig config_;
   std::unique_ptr<ProxyBackend> backend_;
-  Informer<Service> services_;
-  Informer<EndpointSlice> slices_;
+  ServiceCache& services_;
+  std::atomic<bool> told_ = false;
   bool repairing_ = false;  // of the loop's thread: the backend knows what to repair
   SyncLoop loop_;
 };

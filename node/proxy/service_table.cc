@@ -13,6 +13,7 @@ namespace coracle::proxy {
 namespace {
 
 constexpr const char* kServiceNameLabel = "kubernetes.io/service-name";
+constexpr Port kDnsPort = 53;
 constexpr std::int64_t kMaxAffinitySeconds = 86'400;
 constexpr std::int64_t kDefaultAffinitySeconds = 10'800;
 
@@ -157,6 +158,7 @@ ServiceTable service_table(const ServiceView& view) {
       const auto protocol = parse_protocol(spec.protocol);
       const auto port = parse_port(spec.port);
       if (!protocol || !port) continue;
+      if (common->cluster_ip == view.cluster_dns && *port == kDnsPort) continue;
       ServicePort row = *common;
       row.port_name = spec.name;
       row.protocol = *protocol;

@@ -9,6 +9,7 @@
 #include <compare>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -66,6 +67,9 @@ struct ServiceView {
   std::vector<std::shared_ptr<const Service>> services;
   std::vector<std::shared_ptr<const EndpointSlice>> slices;
   std::string node_name;
+  // Every node has this address itself and answers on its port 53 (node/dns): what a Service says
+  // of that port needs no rule, and one would only lead away from there.
+  std::optional<Ip> cluster_dns = {};
 };
 // ExternalName and headless Services and those whose address is not IPv4 have no rows.
 ServiceTable service_table(const ServiceView& view);

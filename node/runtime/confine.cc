@@ -25,53 +25,62 @@ constexpr std::uint32_t kArchitecture = AUDIT_ARCH_AARCH64;
 #error "the seccomp filter knows x86_64 and aarch64"
 #endif
 
-// Refused with EPERM.
-constexpr std::uint32_t kRefused[] = {
-    SYS_mount,
-    SYS_umount2,
-    SYS_pivot_root,
-    SYS_setns,
-    SYS_open_tree,
-    SYS_move_mount,
-    SYS_fsopen,
-    SYS_fsconfig,
-    SYS_fsmount,
-    SYS_fspick,
-    SYS_mount_setattr,
-    SYS_swapon,
-    SYS_swapoff,
-    SYS_reboot,
-    SYS_kexec_load,
-    SYS_kexec_file_load,
-    SYS_init_module,
-    SYS_finit_module,
-    SYS_delete_module,
-    SYS_bpf,
-    SYS_perf_event_open,
-    SYS_open_by_handle_at,
-    SYS_name_to_handle_at,
-    SYS_keyctl,
-    SYS_add_key,
-    SYS_request_key,
-    SYS_userfaultfd,
-    SYS_acct,
-    SYS_settimeofday,
-    SYS_clock_settime,
-    SYS_clock_adjtime,
-    SYS_adjtimex,
-    SYS_quotactl,
-    SYS_lookup_dcookie,
-    SYS_syslog,
-    SYS_vhangup,
-    SYS_io_uring_setup,
-    SYS_io_uring_enter,
-    SYS_io_uring_register,
+// Refused with EPERM to those without the capability, where there is one that opens the call.
+constexpr int kNone = -1;
+struct Refused {
+  std::uint32_t call;
+  int unless;
+};
+constexpr Refused kRefused[] = {
+    {SYS_mount, CAP_SYS_ADMIN},
+    {SYS_umount2, CAP_SYS_ADMIN},
+    {SYS_pivot_root, CAP_SYS_ADMIN},
+    {SYS_setns, CAP_SYS_ADMIN},
+    {SYS_open_tree, CAP_SYS_ADMIN},
+    {SYS_move_mount, CAP_SYS_ADMIN},
+    {SYS_fsopen, CAP_SYS_ADMIN},
+    {SYS_fsconfig, CAP_SYS_ADMIN},
+    {SYS_fsmount, CAP_SYS_ADMIN},
+    {SYS_fspick, CAP_SYS_ADMIN},
+    {SYS_mount_setattr, CAP_SYS_ADMIN},
+    {SYS_swapon, CAP_SYS_ADMIN},
+    {SYS_swapoff, CAP_SYS_ADMIN},
+    {SYS_quotactl, CAP_SYS_ADMIN},
+    {SYS_bpf, CAP_SYS_ADMIN},
+    {SYS_perf_event_open, CAP_SYS_ADMIN},
+    {SYS_reboot, CAP_SYS_BOOT},
+    {SYS_init_module, CAP_SYS_MODULE},
+    {SYS_finit_module, CAP_SYS_MODULE},
+    {SYS_delete_module, CAP_SYS_MODULE},
+    {SYS_open_by_handle_at, CAP_DAC_READ_SEARCH},
+    {SYS_name_to_handle_at, CAP_DAC_READ_SEARCH},
+    {SYS_acct, CAP_SYS_PACCT},
+    {SYS_settimeofday, CAP_SYS_TIME},
+    {SYS_clock_settime, CAP_SYS_TIME},
+    {SYS_clock_adjtime, CAP_SYS_TIME},
+    {SYS_adjtimex, CAP_SYS_TIME},
+    {SYS_syslog, CAP_SYSLOG},
+    {SYS_vhangup, CAP_SYS_TTY_CONFIG},
+    {SYS_kexec_load, kNone},
+    {SYS_kexec_file_load, kNone},
+    {SYS_keyctl, kNone},
+    {SYS_add_key, kNone},
+    {SYS_request_key, kNone},
+    {SYS_userfaultfd, kNone},
+    {SYS_lookup_dcookie, kNone},
+    {SYS_io_uring_setup, kNone},
+    {SYS_io_uring_enter, kNone},
+    {SYS_io_uring_register, kNone},
 #if defined(__x86_64__)
-    SYS_iopl,
-    SYS_ioperm,
-    SYS_uselib,
+    {SYS_iopl, CAP_SYS_RAWIO},
+    {SYS_ioperm, CAP_SYS_RAWIO},
+    {SYS_uselib, kNone},
 #endif
 };
+
+bool has(std::uint64_t capabilities, int capability) {
+  return (capabilities >> static_cast<unsigned>(capability) & 1U) != 0;
+}
 
 constexpr std::size_t kMaxFilter = 4 * std::size(kRefused) + 32;
 
@@ -101,7 +110,7 @@ void load(Filter& filter, std::size_t offset) {
   filter.statement(BPF_LD | BPF_W | BPF_ABS, static_cast<std::uint32_t>(offset));
 }
 
-bool filter_calls() {
+bool filter_calls(std::uint64_t capabilities) {
   Filter filter;
   load(filter, offsetof(seccomp_data, arch));
   // Calls of another architecture (32 bit) have other numbers.
@@ -113,7 +122,8 @@ bool filter_calls() {
   filter.when_any_bit(0x40000000U, 1);  // x32
   filter.refuse(ENOSYS);
 #endif
-  for (const std::uint32_t call : kRefused) {
+  for (const auto& [call, unless] : kRefused) {
+    if (unless != kNone && has(capabilities, unless)) continue;
     filter.when_equal(call, 1);
     filter.refuse(EPERM);
   }
@@ -121,6 +131,7 @@ bool filter_calls() {
   filter.when_equal(SYS_clone3, 1);
   filter.refuse(ENOSYS);
   for (const std::uint32_t call : {SYS_unshare, SYS_clone}) {
+    if (has(capabilities, CAP_SYS_ADMIN)) break;
     filter.when_equal(call, 3);
     load(filter, offsetof(seccomp_data, args[0]));
     filter.when_any_bit(CLONE_NEWUSER | CLONE_NEWNS, 1);
@@ -139,23 +150,37 @@ bool filter_calls() {
   return filter.install();
 }
 
-bool drop_capabilities() {
-  for (int cap = 0; cap < 64; ++cap) {
-    if ((kContainerCapabilities >> static_cast<unsigned>(cap) & 1U) != 0) continue;
-    if (prctl(PR_CAPBSET_DROP, cap) != 0 && errno != EINVAL) return false;
-  }
+bool limit_capabilities(std::uint64_t capabilities) {
+  for (int cap = 0; cap < 64; ++cap)
+    if (!has(capabilities, cap) && prctl(PR_CAPBSET_DROP, cap) != 0 && errno != EINVAL)
+      return false;
   (void)prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+  return true;
+}
+
+// Not by the C library's functions: they would have all threads follow.
+bool become_user(const Privileges& p) {
+  return syscall(SYS_setgroups, p.groups.size(), p.groups.data()) == 0 &&
+         syscall(SYS_setresgid, p.gid, p.gid, p.gid) == 0 &&
+         syscall(SYS_setresuid, p.uid, p.uid, p.uid) == 0;
+}
+
+bool take_capabilities(std::uint64_t capabilities) {
   __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
   __user_cap_data_struct data[2] = {};
-  data[0].effective = data[0].permitted = static_cast<std::uint32_t>(kContainerCapabilities);
-  data[1].effective = data[1].permitted = static_cast<std::uint32_t>(kContainerCapabilities >> 32U);
+  data[0].effective = data[0].permitted = static_cast<std::uint32_t>(capabilities);
+  data[1].effective = data[1].permitted = static_cast<std::uint32_t>(capabilities >> 32U);
   return syscall(SYS_capset, &header, data) == 0;
 }
 
 }  // namespace
 
-bool confine() {
-  return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && drop_capabilities() && filter_calls();
+bool confine(const Privileges& privileges) {
+  if (privileges.no_new_privileges && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return false;
+  // The filter first: without no_new_privs it takes a capability that may be gone afterwards.
+  return filter_calls(privileges.capabilities) && limit_capabilities(privileges.capabilities) &&
+         become_user(privileges) &&
+         take_capabilities(privileges.uid == 0 ? privileges.capabilities : 0);
 }
 
 }  // namespace coracle::runtime

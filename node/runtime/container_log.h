@@ -15,8 +15,10 @@ class ContainerLog {
   static constexpr std::size_t kMaxBytes = std::size_t{10} << 20U;
   static constexpr std::size_t kMaxLine = std::size_t{16} << 10U;
 
-  // `path` is relative to the sandbox's directory, which must outlive it.
-  ContainerLog(int dirfd, std::string path) : dirfd_(dirfd), path_(std::move(path)) {}
+  // `path` is relative to the sandbox's directory, which must outlive it. The file is there, and
+  // open, from now on: that it is closed tells those who follow it that this container has ended,
+  // also one that never wrote.
+  ContainerLog(int dirfd, std::string path) : dirfd_(dirfd), path_(std::move(path)) { open_file(); }
   // What arrived on standard output (0) or standard error (1).
   void add(int stream, const char* data, std::size_t size);
   // The last lines may lack their ends.

@@ -15,6 +15,7 @@
 #include <iterator>
 #include <utility>
 
+#include "runtime/cgroups.h"
 #include "runtime/confine.h"
 #include "runtime/rootfs.h"
 
@@ -136,17 +137,21 @@ struct Outputs {
 Result<void> become_container(const StartSpec& spec, int sandbox_dir, const Command& command,
                               const Outputs& outputs) {
   umask(022);
+  for (const std::string& cgroup : spec.cgroups) TRY(join_cgroup(cgroup));
   set_oom_score(spec.oom_score_adj);  // the agent's, which may be low, is not its Pods'
-  const Fd message = TRY(enter_rootfs(sandbox_dir, spec.hidden, spec.termination_message_path));
-  TRY(send_fd(outputs.channel, message.get()));
+  const Root root = TRY(enter_rootfs(sandbox_dir, spec));
+  TRY(send_fd(outputs.channel, root.termination_message.get()));
   const int in = open("/dev/null", O_RDONLY);
   if (in < 0 || dup2(in, 0) < 0 || dup2(outputs.out, 1) < 0 || dup2(outputs.err, 2) < 0)
     return Error::from_errno(errno, "standard streams");
+  // So that /dev/stdout can be opened by its user.
+  for (const int fd : {1, 2}) (void)fchown(fd, spec.privileges.uid, static_cast<gid_t>(-1));
   (void)syscall(SYS_close_range, 3U, ~0U, 4U);  // CLOSE_RANGE_CLOEXEC
   (void)setsid();
   TRY(change_dir(spec.working_dir));
+  if (spec.privileges.read_only_root) TRY(make_read_only(root.writable));
   default_signals();
-  if (!confine()) return Error::from_errno(errno, "dropping privileges");
+  if (!confine(spec.privileges)) return Error::from_errno(errno, "dropping privileges");
   command.execute();
   return Error{Code::Internal, cannot_execute(spec.argv.front(), errno)};
 }
@@ -209,8 +214,8 @@ Result<StartedProcess> start_process(const StartSpec& spec, int sandbox_dir, int
   Pipe out = TRY(make_pipe(O_CLOEXEC));
   Pipe err = TRY(make_pipe(O_CLOEXEC));
   Channel channel = TRY(make_channel());
-  const long pid =
-      syscall(SYS_clone, CLONE_NEWPID | CLONE_NEWNS | SIGCHLD, nullptr, nullptr, nullptr, nullptr);
+  const int own = spec.share_processes ? CLONE_NEWNS : CLONE_NEWPID | CLONE_NEWNS;
+  const long pid = syscall(SYS_clone, own | SIGCHLD, nullptr, nullptr, nullptr, nullptr);
   if (pid < 0) return Error::from_errno(errno, "clone");
   if (pid == 0) {
     const auto failed = become_container(spec, sandbox_dir, command,

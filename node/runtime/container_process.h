@@ -17,9 +17,10 @@ struct StartedProcess {
   Fd termination;  // its termination message's file
 };
 
-// Single-threaded callers only. In new pid and mount namespaces, with the sandbox's others, in its
-// own root, confined. `exe` is this executable. An error says why it could not be executed, in the
-// words of container runtimes.
+// Single-threaded callers only. In its cgroups, in a new mount namespace and (unless the Pod's
+// containers share one) pid namespace, with the sandbox's others, in its own root, confined. `exe`
+// is this executable. An error says why it could not be executed, in the words of container
+// runtimes.
 Result<StartedProcess> start_process(const StartSpec& spec, int sandbox_dir, int exe);
 
 // For the calling thread: all signals have their default effect, none is blocked. System calls

@@ -30,12 +30,14 @@ struct Streams {
 constexpr int kCannotExecute = 126, kNoSuchProgram = 127;
 
 // After a fork of a program with threads: system calls only.
-[[noreturn]] void become(const Command& command, const char* working_dir) {
+[[noreturn]] void become(const Command& command, const Target& target) {
   default_signals();
+  for (const Fd& cgroup : target.cgroups)
+    if (write(cgroup.get(), "0", 1) < 0) _exit(kCannotExecute);
   // Not left to the execution: until then the container's other processes could take them from us.
   (void)syscall(SYS_close_range, 3U, ~0U, 0U);
-  if (chdir(working_dir) != 0 && chdir("/") != 0) _exit(kCannotExecute);
-  if (!confine()) _exit(kCannotExecute);
+  if (chdir(target.working_dir.c_str()) != 0 && chdir("/") != 0) _exit(kCannotExecute);
+  if (!confine(target.privileges)) _exit(kCannotExecute);
   command.execute();
   const char* text = std::strerror(errno);  // NOLINT(concurrency-mt-unsafe)
   const bool absent = errno == ENOENT;
@@ -79,30 +81,32 @@ constexpr int kCannotExecute = 126, kNoSuchProgram = 127;
   if (child < 0) _exit(kCannotExecute);
   if (child == 0) {
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-    become(command, target.working_dir.c_str());
+    become(command, target);
   }
   (void)syscall(SYS_close_range, 0U, ~0U, 0U);  // its output's end is the command's
   stand_for(child, all);
 }
 
-// Until one of them can be read. Timeout.
-Result<void> await(std::array<pollfd, 2>& fds, std::chrono::steady_clock::time_point deadline) {
+// Until one of them can be read, the last of which is the caller's wish to end it. Timeout.
+Result<void> await(std::array<pollfd, 3>& fds, std::chrono::steady_clock::time_point deadline) {
   for (;;) {
     const auto left =
         std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
     if (left.count() <= 0) return Error{Code::Timeout, "command timed out"};
     const int polled = poll(fds.data(), fds.size(), static_cast<int>(left.count()));
     if (polled < 0 && errno != EINTR) return Error::from_errno(errno, "poll");
+    if (polled > 0 && fds[2].revents != 0) return Error{Code::Unavailable, "cancelled"};
     if (polled > 0) return {};
   }
 }
 
 // Reads until the process has ended and all it wrote is read: what the command left in the
 // background may hold its output open for longer. What is beyond the limit is dropped.
-Result<std::string> collect(int fd, int process, std::chrono::steady_clock::time_point deadline) {
+Result<std::string> collect(int fd, int process, int cancel,
+                            std::chrono::steady_clock::time_point deadline) {
   std::string out;
   char buffer[4096];
-  std::array<pollfd, 2> fds = {{{fd, POLLIN, 0}, {process, POLLIN, 0}}};
+  std::array<pollfd, 3> fds = {{{fd, POLLIN, 0}, {process, POLLIN, 0}, {cancel, POLLIN, 0}}};
   for (;;) {
     TRY(await(fds, deadline));
     if (fds[0].revents == 0) return out;
@@ -137,6 +141,9 @@ Result<Target> find_target(const std::string& pods_dir, const std::string& pod_u
           decode_state(TRY(read_file(dir->get(), container_dir(state.name) + "/state")));
       if (!out.pidfd.valid() || !now || *now != state) continue;
       out.env = spec.env;
+      out.privileges = spec.privileges;
+      for (const std::string& cgroup : spec.cgroups)
+        out.cgroups.emplace_back(open((cgroup + "/cgroup.procs").c_str(), O_WRONLY | O_CLOEXEC));
       out.oom_score_adj = spec.oom_score_adj;
       out.working_dir = spec.working_dir.empty() ? "/" : spec.working_dir;
       return out;
@@ -157,7 +164,7 @@ Result<pid_t> exec_in(const Target& target, const std::vector<std::string>& argv
 }
 
 Result<Runtime::ExecResult> run_in(const Target& target, const std::vector<std::string>& argv,
-                                   std::chrono::milliseconds timeout) {
+                                   std::chrono::milliseconds timeout, int cancel) {
   const auto deadline = std::chrono::steady_clock::now() + timeout;
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) return Error::from_errno(errno, "pipe");
@@ -167,7 +174,7 @@ Result<Runtime::ExecResult> run_in(const Target& target, const std::vector<std::
   const pid_t pid = TRY(exec_in(target, argv, null.get(), write_end.get(), write_end.get(), true));
   write_end = Fd();
   const Fd process(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
-  const auto collected = collect(output.get(), process.get(), deadline);
+  const auto collected = collect(output.get(), process.get(), cancel, deadline);
   if (!collected) (void)kill(-pid, SIGKILL);  // its session: as the command's, so its children's
   if (!collected) (void)kill(pid, SIGKILL);   // before it had one
   int status = 0;

@@ -18,6 +18,8 @@ struct Target {
   std::vector<std::string> env;
   std::string working_dir;
   int oom_score_adj = 0;
+  Privileges privileges;
+  std::vector<Fd> cgroups;  // their cgroup.procs
 };
 // NotFound when the Pod or the container ("" = the first that started) does not run.
 Result<Target> find_target(const std::string& pods_dir, const std::string& pod_uid,
@@ -32,9 +34,10 @@ Result<pid_t> exec_in(const Target& target, const std::vector<std::string>& argv
                       int err, bool detached);
 
 // Runs the command to its end and collects its output, kMaxExecOutput at most. Timeout when it had
-// to be killed; what it left running in its session goes with it.
+// to be killed, Unavailable when `cancel` (-1: none) could be read before; what it left running in
+// its session goes with it.
 inline constexpr std::size_t kMaxExecOutput = std::size_t{10} << 10U;
 Result<Runtime::ExecResult> run_in(const Target& target, const std::vector<std::string>& argv,
-                                   std::chrono::milliseconds timeout);
+                                   std::chrono::milliseconds timeout, int cancel = -1);
 
 }  // namespace coracle::runtime

@@ -15,6 +15,7 @@
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
+#include <sstream>
 
 #include "runtime/etc_files.h"
 #include "runtime/exec.h"
@@ -57,6 +58,17 @@ Result<Fd> open_executable() {
   return fd;
 }
 
+// What is not there has none.
+std::vector<std::string> lines_of(int dir, const char* file) {
+  std::vector<std::string> out;
+  const auto text = read_file(dir, file);
+  std::istringstream in(text ? *text : "");
+  for (std::string line; std::getline(in, line);) out.push_back(line);
+  return out;
+}
+
+}  // namespace
+
 bool plain_name(const std::string& text) {
   return !text.empty() && text.size() <= 253 && text[0] != '.' &&
          std::all_of(text.begin(), text.end(), [](char c) {
@@ -65,28 +77,30 @@ bool plain_name(const std::string& text) {
          });
 }
 
-}  // namespace
-
 Result<std::unique_ptr<Runtime>> ProcessRuntime::create(const ProcessRuntimeOptions& options) {
-  const std::string pods = options.data_dir + "/pods";
-  std::error_code error;
-  std::filesystem::create_directories(pods, error);
-  if (error) return Error{Code::Internal, pods + ": " + error.message()};
-  if (chmod(pods.c_str(), 0700) != 0) return Error::from_errno(errno, pods);
+  for (const char* name : {"/pods", "/volumes"}) {
+    const std::string path = options.data_dir + name;
+    std::error_code error;
+    std::filesystem::create_directories(path, error);
+    if (error) return Error{Code::Internal, path + ": " + error.message()};
+    if (chmod(path.c_str(), 0700) != 0) return Error::from_errno(errno, path);
+  }
   std::vector<std::string> hidden = {options.data_dir};
   hidden.insert(hidden.end(), options.hidden_paths.begin(), options.hidden_paths.end());
   Fd executable = TRY(open_executable());
   Fd epoll(epoll_create1(EPOLL_CLOEXEC));
   Fd wake(eventfd(0, EFD_CLOEXEC));
   if (!epoll.valid() || !wake.valid()) return Error::from_errno(errno, "event loop");
-  return std::unique_ptr<Runtime>(new ProcessRuntime(pods, std::move(hidden), std::move(executable),
-                                                     std::move(epoll), std::move(wake)));
+  return std::unique_ptr<Runtime>(new ProcessRuntime(
+      options, std::move(hidden), std::move(executable), std::move(epoll), std::move(wake)));
 }
 
-ProcessRuntime::ProcessRuntime(std::string pods_dir, std::vector<std::string> hidden, Fd executable,
-                               Fd epoll, Fd wake)
-    : pods_dir_(std::move(pods_dir)),
+ProcessRuntime::ProcessRuntime(const ProcessRuntimeOptions& options,
+                               std::vector<std::string> hidden, Fd executable, Fd epoll, Fd wake)
+    : pods_dir_(options.data_dir + "/pods"),
+      volumes_dir_(options.data_dir + "/volumes"),
       hidden_(std::move(hidden)),
+      pod_max_pids_(options.pod_max_pids),
       executable_(std::move(executable)),
       epoll_(std::move(epoll)),
       wake_(std::move(wake)),
@@ -177,11 +191,17 @@ Result<ContainerState> ProcessRuntime::start_container(const std::string& pod_ui
                                        ? spec.termination_message_path
                                        : "/" + spec.termination_message_path;
   start.message_from_log = spec.message_from_log;
+  start.privileges = spec.privileges;
+  start.share_processes = TRY(decode_sandbox(TRY(read_file(dir.get(), "sandbox")))).share_processes;
+  TRY(limit(dir.get(), pod_uid, spec, start));
   for (const auto& [name, value] : spec.env) {
     std::string entry = name;
     entry.append("=").append(value);
     start.env.push_back(std::move(entry));
   }
+  start.mounts = TRY(start_mounts(dir.get(), pod_uid, spec.mounts));
+  start.node_data = hidden_;
+  start.node_data.emplace_back("/var/lib/coracle");
   start.hidden = always_hidden();
   start.hidden.insert(start.hidden.end(), hidden_.begin(), hidden_.end());
   const std::string own = container_dir(spec.name);
@@ -199,6 +219,31 @@ Result<ContainerState> ProcessRuntime::start_container(const std::string& pod_ui
   return decode_state(TRY(read_file(dir.get(), own + "/state")));
 }
 
+// What is made is written down before: whoever removes the sandbox finds it.
+Result<void> ProcessRuntime::limit(int dir, const std::string& pod_uid, const ContainerSpec& spec,
+                                   StartSpec& start) const {
+  ResourceLimits limits = spec.limits;
+  limits.pod_pids = pod_max_pids_;
+  const CgroupPlan plan = plan_cgroups(cgroups_, pod_uid, spec.name, limits);
+  std::vector<std::string> known = lines_of(dir, "cgroups");
+  const std::size_t before = known.size();
+  for (const std::string& path : plan.pod_dirs)
+    if (std::find(known.begin(), known.end(), path) == known.end()) known.push_back(path);
+  std::string lines;
+  for (const std::string& path : known) lines += path + "\n";
+  if (known.size() != before) TRY(write_file(dir, "cgroups", lines));
+  TRY(make_cgroups(plan));
+  start.cgroups = plan.joins;
+  start.memory_cgroup = plan.memory;
+  return {};
+}
+
+std::string ProcessRuntime::limit_problem(const std::string& resource) const {
+  if (cgroups_.find(resource) != nullptr) return "";
+  return "this machine has no cgroup hierarchy with the controller \"" + resource +
+         "\" that the agent can write";
+}
+
 Result<void> ProcessRuntime::signal_container(const std::string& pod_uid,
                                               const std::string& container, int signal) {
   const Fd dir = TRY(sandbox_dir(pod_uid));
@@ -213,6 +258,14 @@ Result<Runtime::ExecResult> ProcessRuntime::exec(const std::string& pod_uid,
                                                  const std::vector<std::string>& argv,
                                                  std::chrono::milliseconds timeout) {
   return run_in(TRY(find_target(pods_dir_, pod_uid, container)), argv, timeout);
+}
+
+Result<Runtime::ExecResult> ProcessRuntime::exec_until(const std::string& pod_uid,
+                                                       const std::string& container,
+                                                       const std::vector<std::string>& argv,
+                                                       std::chrono::milliseconds timeout,
+                                                       int cancel) {
+  return run_in(TRY(find_target(pods_dir_, pod_uid, container)), argv, timeout, cancel);
 }
 
 Result<SandboxState> ProcessRuntime::state(const std::string& pod_uid) const {
@@ -241,11 +294,12 @@ Result<std::vector<SandboxState>> ProcessRuntime::list() const {
     if (!one) continue;
     out.push_back(std::move(*one));
   }
+  for (const std::string& uid : volumes_left()) out.emplace_back().spec.pod_uid = uid;
   if (error) return Error{Code::Internal, pods_dir_ + ": " + error.message()};
   return out;
 }
 
-Result<void> ProcessRuntime::remove_sandbox(const std::string& pod_uid) {
+Result<void> ProcessRuntime::reset_sandbox(const std::string& pod_uid) {
   forget(pod_uid);
   const auto dir = sandbox_dir(pod_uid);
   if (!dir) {
@@ -265,6 +319,7 @@ Result<void> ProcessRuntime::remove_sandbox(const std::string& pod_uid) {
   }
   if (supervisor_pid(dir->get()))
     return Error{Code::Internal, "the supervisor of Pod " + pod_uid + " does not end"};
+  TRY(remove_cgroups(lines_of(dir->get(), "cgroups")));
   std::error_code error;
   std::filesystem::remove_all(pods_dir_ + "/" + pod_uid, error);
   if (error)

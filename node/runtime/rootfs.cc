@@ -17,6 +17,7 @@
 
 #include "runtime/etc_files.h"
 #include "runtime/termination_log.h"
+#include "runtime/volume_mounts.h"
 
 namespace coracle::runtime {
 namespace {
@@ -39,13 +40,6 @@ Result<void> bind_read_only(const std::string& source, const std::string& target
   return check(
       mount(nullptr, target.c_str(), nullptr, MS_BIND | MS_REMOUNT | MS_RDONLY | flags, nullptr),
       target);
-}
-
-bool is_below(const std::string& path, const std::string& parent) {
-  return path.size() > parent.size() && path.starts_with(parent) && path[parent.size()] == '/';
-}
-bool is_in(const std::string& path, const std::string& parent) {
-  return path == parent || is_below(path, parent);
 }
 
 // A file system of the host's that a container sees through an overlay, and what lies over it.
@@ -172,16 +166,6 @@ Result<void> mount_layer(const Layer& layer, const std::string& target) {
                "mounting the overlay of " + (layer.lower.empty() ? "/" : layer.lower));
 }
 
-// A path is hidden in the upper layer it belongs to; on file systems that are bound as they are,
-// nothing of it is left but a place that something empty is mounted on.
-Result<void> cover(const std::string& target) {
-  struct stat info = {};
-  if (lstat(target.c_str(), &info) != 0) return {};
-  if (S_ISDIR(info.st_mode))
-    return mount_at("tmpfs", target, MS_RDONLY | kPlain, "size=0,nr_inodes=2");
-  return bind_read_only("/dev/null", target, MS_NOSUID | MS_NOEXEC);
-}
-
 Result<void> bind_submounts(const std::string& root, const std::vector<std::string>& submounts,
                             const std::vector<std::string>& hidden) {
   for (const std::string& path : submounts) {
@@ -259,16 +243,6 @@ Result<void> place_etc(const EtcMounts& mounts, const std::string& root) {
   return {};
 }
 
-// The descriptor belongs to the mount namespace it was opened in, where nothing can be mounted from
-// here: only its path leads to the same place in this one.
-Result<std::string> path_of(int fd) {
-  char path[PATH_MAX];
-  const ssize_t size =
-      readlink(("/proc/self/fd/" + std::to_string(fd)).c_str(), path, sizeof(path));
-  if (size < 0) return Error::from_errno(errno, "the sandbox's directory");
-  return std::string(path, static_cast<std::size_t>(size));
-}
-
 Result<void> change_root(const std::string& root) {
   TRY(check(chdir(root.c_str()), root));
   // The new root goes over the old one, which then is underneath: see pivot_root(2).
@@ -292,6 +266,31 @@ Result<void> mount_layers(const std::string& root, const std::vector<std::string
 
 }  // namespace
 
+bool is_below(const std::string& path, const std::string& parent) {
+  return path.size() > parent.size() && path.starts_with(parent) && path[parent.size()] == '/';
+}
+bool is_in(const std::string& path, const std::string& parent) {
+  return path == parent || is_below(path, parent);
+}
+
+// A path is hidden in the upper layer it belongs to; on file systems that are bound as they are,
+// nothing of it is left but a place that something empty is mounted on.
+Result<void> cover(const std::string& target) {
+  struct stat info = {};
+  if (lstat(target.c_str(), &info) != 0) return {};
+  if (S_ISDIR(info.st_mode))
+    return mount_at("tmpfs", target, MS_RDONLY | kPlain, "size=0,nr_inodes=2");
+  return bind_read_only("/dev/null", target, MS_NOSUID | MS_NOEXEC);
+}
+
+Result<std::string> path_of(int fd) {
+  char path[PATH_MAX];
+  const ssize_t size =
+      readlink(("/proc/self/fd/" + std::to_string(fd)).c_str(), path, sizeof(path));
+  if (size < 0) return Error::from_errno(errno, "the path of a descriptor");
+  return std::string(path, static_cast<std::size_t>(size));
+}
+
 std::vector<std::string> always_hidden() {
   std::vector<std::string> out = {"/root",        "/home",        "/var/lib/coracle", "/etc/shadow",
                                   "/etc/shadow-", "/etc/gshadow", "/etc/gshadow-"};
@@ -307,11 +306,39 @@ std::vector<std::string> always_hidden() {
   return out;
 }
 
-Result<Fd> enter_rootfs(int sandbox_dir, const std::vector<std::string>& hidden,
-                        const std::string& termination_message_path) {
+Result<void> make_read_only(const std::vector<Fd>& mounts) {
+  mount_attr change = {};
+  change.attr_set = MOUNT_ATTR_RDONLY;
+  for (const Fd& mount : mounts)
+    TRY(check(mount_setattr(mount.get(), "", AT_EMPTY_PATH, &change, sizeof(change)),
+              "readOnlyRootFilesystem"));
+  return {};
+}
+
+namespace {
+
+// Those that a container may write. A volume may come to lie over one.
+Result<std::vector<Fd>> writable_mounts() {
+  std::vector<Fd> out;
+  for (const char* path : {"/", "/etc", "/run", "/tmp"}) {
+    struct statx info = {};
+    TRY(check(statx(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS, &info), path));
+    if ((info.stx_attributes & STATX_ATTR_MOUNT_ROOT) == 0) continue;  // part of the root's
+    out.emplace_back(open(path, O_PATH | O_CLOEXEC | O_NOFOLLOW));
+    if (!out.back().valid()) return Error::from_errno(errno, path);
+  }
+  return out;
+}
+
+}  // namespace
+
+Result<Root> enter_rootfs(int sandbox_dir, const StartSpec& spec) {
   TRY(check(mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr), "making mounts private"));
+  // The descriptor belongs to the mount namespace it was opened in, where nothing can be mounted
+  // from here: only its path leads to the same place in this one.
   const std::string sandbox = TRY(path_of(sandbox_dir));
   const std::string base = sandbox + "/mnt";
+  const auto volumes = TRY(clone_volumes(spec.mounts, TRY(resolve(spec.node_data))));
   const EtcMounts etc = TRY(clone_etc());
   TRY(mount_at("tmpfs", base, MS_NOSUID | MS_NODEV, "mode=755"));
   TRY(check(chdir(base.c_str()), base));
@@ -319,7 +346,7 @@ Result<Fd> enter_rootfs(int sandbox_dir, const std::vector<std::string>& hidden,
     TRY(check(mkdir(name, 0755), name));
   TerminationLog log = TRY(make_termination_log());
   const std::string root = "root";
-  TRY(mount_layers(root, TRY(resolve(hidden))));
+  TRY(mount_layers(root, TRY(resolve(spec.hidden))));
   TRY(mount_at("proc", root + "/proc", kPlain | MS_NOEXEC, nullptr));
   TRY(mount_at("sysfs", root + "/sys", MS_RDONLY | kPlain | MS_NOEXEC, nullptr));
   TRY(mount_at("tmpfs", root + "/run", kPlain, "mode=755"));
@@ -328,9 +355,11 @@ Result<Fd> enter_rootfs(int sandbox_dir, const std::vector<std::string>& hidden,
   TRY(guard_proc(root));
   TRY(place_etc(etc, root));
   TRY(change_root(root));
+  std::vector<Fd> writable = TRY(writable_mounts());
   // Only now: on its way, links of the container's must not lead out of it.
-  TRY(place_termination_log(log, termination_message_path));
-  return std::move(log.file);
+  TRY(place_volumes(volumes));
+  TRY(place_termination_log(log, spec.termination_message_path));
+  return Root{std::move(log.file), std::move(writable)};
 }
 
 }  // namespace coracle::runtime

@@ -15,14 +15,25 @@
 
 namespace coracle::runtime {
 
-// Single-threaded caller with a fresh mount and pid namespace, being pid 1 of the latter. On
+// Single-threaded caller with a fresh mount namespace, in the container's pid namespace. On
 // return its root is the container's. `sandbox_dir` holds an empty directory mnt/; the files of
-// etc_files.h are the calling supervisor's; `hidden` paths are absent or empty inside. Returns the
-// termination message's file.
-Result<Fd> enter_rootfs(int sandbox_dir, const std::vector<std::string>& hidden,
-                        const std::string& termination_message_path);
+// etc_files.h are the calling supervisor's; spec.hidden paths are absent or empty inside.
+struct Root {
+  Fd termination_message;
+  std::vector<Fd> writable;  // what can be written and is no volume
+};
+Result<Root> enter_rootfs(int sandbox_dir, const StartSpec& spec);
+Result<void> make_read_only(const std::vector<Fd>& mounts);
 
 // Never visible in a Pod.
 std::vector<std::string> always_hidden();
+
+// Paths as the file system knows them.
+bool is_below(const std::string& path, const std::string& parent);
+bool is_in(const std::string& path, const std::string& parent);
+// Where it was opened, as seen from the calling process's root.
+Result<std::string> path_of(int fd);
+// Mounts something empty on it. Success when there is nothing.
+Result<void> cover(const std::string& target);
 
 }  // namespace coracle::runtime

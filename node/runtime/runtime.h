@@ -14,6 +14,8 @@
 #include <vector>
 
 #include "netns.h"
+#include "runtime/privileges.h"
+#include "runtime/volume.h"
 
 namespace coracle {
 
@@ -21,7 +23,19 @@ struct SandboxSpec {
   std::string pod_uid, ns, name;
   std::string hostname;
   bool host_network = false;
+  std::vector<Volume> volumes = {};
+  bool share_processes = false;  // all containers in one pid namespace
   bool operator==(const SandboxSpec&) const = default;
+};
+
+// What a container may use; 0: nothing said.
+struct ResourceLimits {
+  std::int64_t cpu_millis = 0;          // at most
+  std::int64_t memory_bytes = 0;        // at most; what it writes to its root counts too
+  std::int64_t cpu_request_millis = 0;  // its share when processors are scarce
+  std::int64_t pod_cpu_request_millis = 0;
+  std::int64_t pod_pids = 0;  // processes and threads of the whole Pod at most
+  bool operator==(const ResourceLimits&) const = default;
 };
 
 struct ContainerSpec {
@@ -36,6 +50,9 @@ struct ContainerSpec {
   std::string termination_message_path = "/dev/termination-log";
   // Of a container that failed without a message there, its log's last lines are the message.
   bool message_from_log = false;
+  std::vector<VolumeMount> mounts = {};  // of the sandbox's volumes
+  Privileges privileges;
+  ResourceLimits limits;
 };
 
 struct ContainerState {
@@ -50,6 +67,7 @@ struct ContainerState {
   std::chrono::system_clock::time_point started_at, finished_at;
   std::string message;              // why it could not be started (exit code 127 or 128)
   std::string termination_message;  // what it left to be told when it ended: 4 KiB at most, UTF-8
+  bool out_of_memory = false;       // the kernel ended a process of it at its memory limit
   bool operator==(const ContainerState&) const = default;
 };
 
@@ -66,6 +84,18 @@ class Runtime {
 
   // Why the image cannot be run, or success. The message is for the Pod's status.
   virtual Result<void> check_image(const std::string& image) const = 0;
+
+  // Makes ready what the node gives to the volume: a Disk volume's directory; what a Host volume
+  // names, where its type says that it is made, and checked against that type. The error is for the
+  // Pod's author. Success when it is ready already; before the sandbox is there.
+  virtual Result<void> prepare_volume(const std::string& pod_uid, const Volume& volume) = 0;
+  // Contents of a Memory volume that no container writes; running containers see the old or the
+  // new. Written only where they are others. NotFound when the sandbox does not live or has no such
+  // volume.
+  virtual Result<void> write_volume(const std::string& pod_uid, const std::string& volume,
+                                    const VolumeFiles& files) = 0;
+  // Whether it ever was written in this sandbox.
+  virtual bool volume_written(const std::string& pod_uid, const std::string& volume) const = 0;
 
   // A new sandbox: supervisor, namespaces, root. Success when it exists already and lives.
   virtual Result<void> create_sandbox(const SandboxSpec& spec) = 0;
@@ -90,20 +120,38 @@ class Runtime {
   virtual Result<ExecResult> exec(const std::string& pod_uid, const std::string& container,
                                   const std::vector<std::string>& argv,
                                   std::chrono::milliseconds timeout) = 0;
+  // As exec(), and ended (Unavailable) as soon as `cancel` can be read.
+  virtual Result<ExecResult> exec_until(const std::string& pod_uid, const std::string& container,
+                                        const std::vector<std::string>& argv,
+                                        std::chrono::milliseconds timeout, int cancel) {
+    (void)cancel;
+    return exec(pod_uid, container, argv, timeout);
+  }
+  // Why limits of that resource ("cpu", "memory") have no effect here; "" when they have.
+  virtual std::string limit_problem(const std::string& resource) const {
+    (void)resource;
+    return "";
+  }
   // NotFound.
   virtual Result<SandboxState> state(const std::string& pod_uid) const = 0;
-  // All there are, also those of earlier agents and half-made ones.
+  // All there are, also those of earlier agents and half-made ones, and what has only volumes.
   virtual Result<std::vector<SandboxState>> list() const = 0;
-  // Kills what runs, removes mounts, namespaces, files and logs. Success when it is gone already.
+  // Kills what runs, removes mounts, namespaces, files, logs and volumes. Success when it is gone
+  // already.
   virtual Result<void> remove_sandbox(const std::string& pod_uid) = 0;
+  // As remove_sandbox, but Disk volumes stay for the next.
+  virtual Result<void> reset_sandbox(const std::string& pod_uid) = 0;
   // Called with the Pod's uid soon after any of its containers or its supervisor ended, from a
   // thread of the runtime's. REQUIRES: set before the first sandbox.
   virtual void on_change(std::function<void(const std::string& pod_uid)> f) = 0;
 };
 
 struct ProcessRuntimeOptions {
-  std::string data_dir;                        // sandboxes live in <data_dir>/pods/<uid>
+  std::string data_dir;  // sandboxes live in <data_dir>/pods/<uid>, volumes beside
   std::vector<std::string> hidden_paths = {};  // besides those never visible in a Pod
+  // Processes and threads that a Pod may have at a time, where there are cgroups that count them;
+  // 0: no limit. What it starts beyond fails, and not what the node starts.
+  std::int64_t pod_max_pids = 4096;
 };
 // The runtime "process"; see process_runtime.cc.
 Result<std::unique_ptr<Runtime>> make_process_runtime(const ProcessRuntimeOptions& options,

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cstdlib>
 
 namespace coracle::runtime {
 namespace {
@@ -21,9 +22,27 @@ class Encoder {
     return *this;
   }
   Encoder& add(std::int64_t value) { return add(std::to_string(value)); }
-  Encoder& add(const std::vector<std::string>& values) {
+  Encoder& add(const Volume& v) {
+    return add(v.name)
+        .add(static_cast<std::int64_t>(v.kind))
+        .add(v.path)
+        .add(v.type)
+        .add(std::to_string(v.size))
+        .add(v.group ? std::to_string(*v.group) : "");
+  }
+  Encoder& add(const StartMount& m) {
+    return add(m.volume)
+        .add(static_cast<std::int64_t>(m.kind))
+        .add(m.source)
+        .add(m.target)
+        .add(m.sub_path)
+        .add(m.read_only ? 1 : 0)
+        .add(m.submounts_read_only ? 1 : 0);
+  }
+  template <typename T>
+  Encoder& add(const std::vector<T>& values) {
     add(static_cast<std::int64_t>(values.size()));
-    for (const std::string& v : values) add(v);
+    for (const T& v : values) add(v);
     return *this;
   }
   std::string take() { return std::move(out_); }
@@ -60,6 +79,41 @@ class Decoder {
     for (std::int64_t i = 0; ok_ && i < count; ++i) out.push_back(string());
     return out;
   }
+  Volume::Kind kind() {
+    const std::int64_t out = number();
+    if (out < 0 || out > static_cast<std::int64_t>(Volume::Kind::Host)) ok_ = false;
+    return ok_ ? static_cast<Volume::Kind>(out) : Volume::Kind::Disk;
+  }
+  std::vector<Volume> volumes() {
+    std::vector<Volume> out;
+    const std::int64_t count = number();
+    for (std::int64_t i = 0; ok_ && i < count; ++i) {
+      Volume& v = out.emplace_back();
+      v.name = string();
+      v.kind = kind();
+      v.path = string();
+      v.type = string();
+      v.size = static_cast<std::uint64_t>(number());
+      const std::string group = string();
+      if (!group.empty()) v.group = static_cast<gid_t>(std::strtoul(group.c_str(), nullptr, 10));
+    }
+    return out;
+  }
+  std::vector<StartMount> mounts() {
+    std::vector<StartMount> out;
+    const std::int64_t count = number();
+    for (std::int64_t i = 0; ok_ && i < count; ++i) {
+      StartMount& m = out.emplace_back();
+      m.volume = string();
+      m.kind = kind();
+      m.source = string();
+      m.target = string();
+      m.sub_path = string();
+      m.read_only = number() != 0;
+      m.submounts_read_only = number() != 0;
+    }
+    return out;
+  }
   bool more() const { return at_ < text_.size(); }
   bool ok() const { return ok_; }
 
@@ -68,6 +122,33 @@ class Decoder {
   std::size_t at_ = 0;
   bool ok_ = true;
 };
+
+// Numbers: uid, gid, capabilities, two flags, then the groups.
+std::vector<std::string> words_of(const Privileges& p) {
+  std::vector<std::string> out = {std::to_string(p.uid), std::to_string(p.gid),
+                                  std::to_string(p.capabilities), p.no_new_privileges ? "1" : "0",
+                                  p.read_only_root ? "1" : "0"};
+  for (const std::uint32_t group : p.groups) out.push_back(std::to_string(group));
+  return out;
+}
+
+Privileges privileges_of(const std::vector<std::string>& words) {
+  Privileges out;
+  const auto read = [&](std::size_t i, auto& value) {
+    if (i < words.size())
+      (void)std::from_chars(words[i].data(), words[i].data() + words[i].size(), value);
+  };
+  int no_new_privileges = 1, read_only_root = 0;
+  read(0, out.uid);
+  read(1, out.gid);
+  read(2, out.capabilities);
+  read(3, no_new_privileges);
+  read(4, read_only_root);
+  out.no_new_privileges = no_new_privileges != 0;
+  out.read_only_root = read_only_root != 0;
+  for (std::size_t i = 5; i < words.size(); ++i) read(i, out.groups.emplace_back());
+  return out;
+}
 
 std::int64_t to_ns(std::chrono::system_clock::time_point t) {
   return std::chrono::duration_cast<std::chrono::nanoseconds>(t.time_since_epoch()).count();
@@ -117,6 +198,12 @@ std::string encode(const StartSpec& s) {
       .add(s.oom_score_adj)
       .add(s.termination_message_path)
       .add(s.message_from_log ? 1 : 0)
+      .add(s.mounts)
+      .add(s.node_data)
+      .add(words_of(s.privileges))
+      .add(s.cgroups)
+      .add(s.memory_cgroup)
+      .add(s.share_processes ? 1 : 0)
       .take();
 }
 
@@ -135,6 +222,16 @@ Result<StartSpec> decode_start(const std::string& text) {
     out.termination_message_path = in.string();
     out.message_from_log = in.number() != 0;
   }
+  if (in.more()) {
+    out.mounts = in.mounts();
+    out.node_data = in.strings();
+  }
+  if (in.more()) {
+    out.privileges = privileges_of(in.strings());
+    out.cgroups = in.strings();
+    out.memory_cgroup = in.string();
+    out.share_processes = in.number() != 0;
+  }
   if (!in.ok() || out.argv.empty()) return damaged("container's start");
   return out;
 }
@@ -146,6 +243,8 @@ std::string encode(const SandboxSpec& s) {
       .add(s.name)
       .add(s.hostname)
       .add(s.host_network ? 1 : 0)
+      .add(s.volumes)
+      .add(s.share_processes ? 1 : 0)
       .take();
 }
 
@@ -157,6 +256,8 @@ Result<SandboxSpec> decode_sandbox(const std::string& text) {
   out.name = in.string();
   out.hostname = in.string();
   out.host_network = in.number() != 0;
+  if (in.more()) out.volumes = in.volumes();
+  if (in.more()) out.share_processes = in.number() != 0;
   if (!in.ok()) return damaged("sandbox");
   return out;
 }
@@ -175,6 +276,7 @@ std::string encode(const ContainerState& s) {
       .add(to_ns(s.finished_at))
       .add(s.message)
       .add(s.termination_message)
+      .add(s.out_of_memory ? 1 : 0)
       .take();
 }
 
@@ -193,6 +295,7 @@ Result<ContainerState> decode_state(const std::string& text) {
   out.finished_at = from_ns(in.number());
   out.message = in.string();
   if (in.more()) out.termination_message = in.string();
+  if (in.more()) out.out_of_memory = in.number() != 0;
   if (!in.ok()) return damaged("container");
   return out;
 }

@@ -3,8 +3,10 @@
 //   <data>/pods/<uid>/sandbox            the SandboxSpec
 //   <data>/pods/<uid>/lock               held by the supervisor while it lives (fcntl)
 //   <data>/pods/<uid>/supervisor.sock    where it takes orders
+//   <data>/pods/<uid>/cgroups            the Pod's cgroup directories, a line each
 //   <data>/pods/<uid>/mnt/               empty: containers put their file systems together on it
 //   <data>/pods/<uid>/containers/<name>/{<n>.spec,state,<n>.log,<n>.log.1}
+//   <data>/volumes/<uid>/<name>/         a Disk volume: outlives the sandbox
 #pragma once
 
 #include <coracle/result.h>
@@ -18,6 +20,16 @@
 
 namespace coracle::runtime {
 
+// A volume of a container's: what of it goes where.
+struct StartMount {
+  std::string volume;
+  Volume::Kind kind = Volume::Kind::Disk;
+  std::string source;  // Disk, Host: a path of the node's; Memory: the volume's name
+  std::string target;  // absolute
+  std::string sub_path;
+  bool read_only = false, submounts_read_only = false;
+};
+
 // A start of a container, as the supervisor reads it.
 struct StartSpec {
   std::string id, image;
@@ -29,6 +41,12 @@ struct StartSpec {
   std::vector<std::string> hidden;
   std::string termination_message_path = "/dev/termination-log";  // absolute
   bool message_from_log = false;
+  std::vector<StartMount> mounts;      // what lies in another's target after that
+  std::vector<std::string> node_data;  // paths of the node's that Host volumes do not show
+  Privileges privileges;
+  std::vector<std::string> cgroups;  // directories it joins before it runs anything
+  std::string memory_cgroup;         // the one that counts what was ended for its memory, or ""
+  bool share_processes = false;
 };
 
 inline constexpr const char* kSupervisorProgram = "coracle-supervisor";

@@ -16,7 +16,6 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -30,9 +29,11 @@
 #include <string>
 #include <vector>
 
+#include "runtime/cgroups.h"
 #include "runtime/container_log.h"
 #include "runtime/container_process.h"
 #include "runtime/etc_files.h"
+#include "runtime/own_processes.h"
 #include "runtime/sandbox_files.h"
 #include "runtime/supervisor_client.h"
 #include "runtime/supervisor_fds.h"
@@ -52,18 +53,10 @@ struct Running {
   ContainerLog log;
   std::string log_path;
   bool message_from_log = false;
+  std::string memory_cgroup;
+  std::int64_t oom_kills = 0;  // counted there before it started
+  ino_t shared_with = 0;       // its mount namespace, when others are in its pid namespace
 };
-
-// As /proc has it, which is that of the namespace the agent is in. 0 when there is no such process.
-pid_t pid_on_host(pid_t child) {
-  const Fd pidfd(static_cast<int>(syscall(SYS_pidfd_open, child, 0)));
-  const auto text = read_file(AT_FDCWD, "/proc/self/fdinfo/" + std::to_string(pidfd.get()));
-  constexpr const char* kField = "\nPid:";
-  const auto at = text ? text->find(kField) : std::string::npos;
-  if (at == std::string::npos) return 0;
-  return static_cast<pid_t>(
-      std::max(0L, std::strtol(text->c_str() + at + std::strlen(kField), nullptr, 10)));
-}
 
 class Supervisor {
  public:
@@ -127,7 +120,7 @@ Result<void> Supervisor::set_up() {
     return Error::from_errno(errno, "new namespaces");
   if (sethostname(spec.hostname.data(), spec.hostname.size()) != 0)
     return Error::from_errno(errno, "host name " + spec.hostname);
-  TRY(make_etc({.hosts = "", .resolv_conf = "", .hostname = spec.hostname + "\n"}));
+  TRY(make_etc({.hosts = "", .resolv_conf = "", .hostname = spec.hostname + "\n"}, spec.volumes));
   // Who finds the lock held takes our namespaces for the Pod's.
   TRY(take_lock());
   TRY(listen_for_orders());
@@ -243,6 +236,7 @@ std::string Supervisor::start(const std::string& name, const std::string& number
   state.image = spec->image;
   state.restart_count = spec->restart_count;
   state.started_at = std::chrono::system_clock::now();
+  const std::int64_t kills_before = oom_kills(spec->memory_cgroup);
   auto process = start_process(*spec, kSandboxDirFd, kExecutableFd);
   if (!process) {
     state.status = ContainerState::Status::Exited;
@@ -257,8 +251,9 @@ std::string Supervisor::start(const std::string& name, const std::string& number
   watch_fd(process->out.get());
   watch_fd(process->err.get());
   const std::string log = path + ".log";
-  running_.push_back(
-      {state, std::move(*process), ContainerLog(kSandboxDirFd, log), log, spec->message_from_log});
+  const ino_t shared_with = spec->share_processes ? mount_namespace(state.pid) : 0;
+  running_.push_back({state, std::move(*process), ContainerLog(kSandboxDirFd, log), log,
+                      spec->message_from_log, spec->memory_cgroup, kills_before, shared_with});
   return "";
 }
 
@@ -308,7 +303,9 @@ void Supervisor::reap() {
 }
 
 void Supervisor::ended(std::list<Running>::iterator it, int status) {
-  // Its whole pid namespace is dead, but others of the Pod may have been given its pipes.
+  // All of it ends with its first process.
+  kill_all_in(it->shared_with);
+  // But others of the Pod may have been given its pipes.
   for (const int stream : {0, 1})
     for (int i = 0; i < kMaxLastReads && drain(*it, stream); ++i) {
     }
@@ -319,6 +316,7 @@ void Supervisor::ended(std::list<Running>::iterator it, int status) {
   state.finished_at = std::chrono::system_clock::now();
   state.signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
   state.exit_code = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+  state.out_of_memory = oom_kills(it->memory_cgroup) > it->oom_kills;
   state.termination_message = read_termination_log(it->process.termination.get());
   if (state.termination_message.empty() && it->message_from_log && state.exit_code != 0)
     state.termination_message = read_last_lines(kSandboxDirFd, it->log_path);

@@ -233,8 +233,8 @@ TEST_F(ListWatchTest, WatchesOfOneObject) {
 
 TEST_F(ListWatchTest, BookmarksAreTimelyAndOnlyWhereAllowed) {
   times_.bookmark_interval = std::chrono::milliseconds(0);
-  handlers_ = std::make_unique<Handlers>(
-      Handlers::Options{*registry_, clock_, authenticator_, "test", "test:1", times_});
+  handlers_ = std::make_unique<Handlers>(Handlers::Options{
+      *registry_, clock_, authenticator_, "test", [] { return std::string("test:1"); }, times_});
   EXPECT_EQ(read(maps("watch=1&resourceVersion={now}")).summary(), "");
   const Response marked = maps("watch=1&resourceVersion={mid}&allowWatchBookmarks=true");
   make(resources::kPods, simple_pod("elsewhere"));

@@ -48,8 +48,8 @@ class RequestsFixture : public RegistryFixture {
  protected:
   void SetUp() override {
     RegistryFixture::SetUp();
-    handlers_ = std::make_unique<Handlers>(
-        Handlers::Options{*registry_, clock_, authenticator_, "test", "test:1", times_});
+    handlers_ = std::make_unique<Handlers>(Handlers::Options{
+        *registry_, clock_, authenticator_, "test", [] { return std::string("test:1"); }, times_});
   }
   Response ask(const std::string& method, const std::string& target,
                std::vector<std::pair<std::string, std::string>> headers = {},

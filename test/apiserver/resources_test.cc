@@ -20,6 +20,14 @@ class ResourcesTest : public RegistryFixture {
     if (plural == "endpointslices") return {{"metadata", {{"name", "x"}}}, {"addressType", "IPv4"}};
     if (plural == "events")
       return {{"metadata", {{"name", "x"}}}, {"involvedObject", {{"namespace", "default"}}}};
+    if (plural == "controllerrevisions")
+      return {{"metadata", {{"name", "x"}}}, {"revision", 1}, {"data", Json::object()}};
+    if (kind.resource.group == "apps") {
+      Json pod = simple_pod("x");
+      pod["metadata"] = {{"labels", {{"app", "x"}}}};
+      return {{"metadata", {{"name", "x"}}},
+              {"spec", {{"selector", {{"matchLabels", {{"app", "x"}}}}}, {"template", pod}}}};
+    }
     return {{"metadata", {{"name", "x"}}}};
   }
   void refused(const Resource& resource, const Json& object, const std::string& field,
@@ -72,7 +80,7 @@ TEST_F(ResourcesTest, EveryKindLivesItsWholeLife) {
     const auto labelled = patch(kind.resource, "x", {{"metadata", {{"labels", {{"l", "v"}}}}}});
     ASSERT_TRUE(labelled) << labelled.error().message;
     const auto events =
-        (*watch)->next(std::chrono::steady_clock::now() + std::chrono::seconds(5), {});
+        (*watch)->next(std::chrono::steady_clock::now() + std::chrono::seconds(60), {});
     ASSERT_TRUE(events);
     EXPECT_EQ(events->size(), 1U);
     const auto same = update(kind.resource, *labelled);
@@ -91,8 +99,9 @@ TEST_F(ResourcesTest, EveryKindLivesItsWholeLife) {
     EXPECT_EQ(removed->gone, kind.resource.plural != "namespaces");
   }
   EXPECT_EQ(plurals,
-            (std::set<std::string>{"configmaps", "endpoints", "endpointslices", "events", "leases",
-                                   "namespaces", "nodes", "pods", "secrets",
+            (std::set<std::string>{"configmaps", "controllerrevisions", "daemonsets", "deployments",
+                                   "endpoints", "endpointslices", "events", "leases", "namespaces",
+                                   "nodes", "pods", "replicasets", "secrets",
                                    "selfsubjectaccessreviews", "selfsubjectreviews",
                                    "selfsubjectrulesreviews", "serviceaccounts", "services"}));
 }
@@ -109,7 +118,8 @@ TEST_F(ResourcesTest, HooksStandWrongTypes) {
         for (const char* inner :
              {"ports", "containers", "volumes", "clusterIP", "clusterIPs", "ipFamilies",
               "tolerations", "taints", "podCIDRs", "finalizers", "sessionAffinityConfig",
-              "hostAliases", "dnsConfig", "nodeSelector"}) {
+              "hostAliases", "dnsConfig", "nodeSelector", "selector", "template", "strategy",
+              "updateStrategy", "replicas"}) {
           object["spec"] = {{inner, odd}};
           (void)create(kind.resource, object, {.dry_run = true, .field_manager = ""});
           (void)summarize_pod(object);
@@ -185,7 +195,7 @@ TEST_F(ResourcesTest, PodsAreChecked) {
           "spec.containers[1].name", "Duplicate value: \"a\"");
   refused(pods, pod_with({{"restartPolicy", "Sometimes"}}), "spec.restartPolicy",
           "Unsupported value");
-  refused(pods, pod_with({{"dnsPolicy", "None"}}), "spec.dnsConfig.nameservers", "Required value");
+  refused(pods, pod_with({{"dnsPolicy", "None"}}), "spec.dnsConfig", "Required value");
   refused(pods, pod_with(Json::object(), {{"ports", {{{"containerPort", 70000}}}}}),
           "spec.containers[0].ports[0].containerPort", "must be between");
   refused(

@@ -15,6 +15,11 @@ import sys
 import tempfile
 import time
 
+sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "../e2e"))
+from api import Api  # noqa: E402  (as the tests use it)
+import pods  # noqa: E402
+import replace  # noqa: E402
+
 BUILD, OUT = os.path.abspath(sys.argv[1]), sys.argv[2]
 CORACLE, LOAD, KERNEL = (os.path.join(BUILD, name) for name in ("coracle", "bench_load", "bench_kernel"))
 
@@ -249,6 +254,16 @@ def bench_rules():
             yield from in_own_namespace("rules", variant, count)
 
 
+def bench_scheduling():
+    """A scheduler's decision, without the API: the mean of many Pods of one owner."""
+    for pods, nodes in ((200, 3), (1000, 100)):
+        done = subprocess.run([os.path.join(BUILD, "bench_scheduling"), str(pods), str(nodes)], stdout=subprocess.PIPE,
+                              check=True, timeout=300)
+        for line in done.stdout.decode().splitlines():
+            metric, value, unit = line.split("\t")
+            yield metric, float(value), unit
+
+
 def bench_attach():
     """Pods connected to the network, beside the bare netlink calls of it and the CNI plugins."""
     yield from in_own_namespace("attach", 50)
@@ -280,13 +295,13 @@ print(sorted(samples)[len(samples) // 2])
 
 def bench_idle():
     """A lab of one node, left alone for a minute, without Pods and with the examples': all its processes and files together."""
-    for pods in (False, True):
+    for with_pods in (False, True):
         with Lab() as lab:
-            if pods:
+            if with_pods:
                 lab.apply_examples()
             time.sleep(15)  # what the start has to write is in the database, and the log is checkpointed
-            what = "with the example Pods" if pods else "no Pods"
-            if not pods:
+            what = "with the example Pods" if with_pods else "no Pods"
+            if not with_pods:
                 yield "memory idle, server and node", resident(lab.server()) / 1024, "MiB"
             before = lab.used()
             time.sleep(60)
@@ -306,9 +321,9 @@ def bench_cluster():
     """A lab of three nodes: how soon it is Ready, how soon one more is, what it needs; TCP between Pods on two nodes (iperf3)."""
     with Lab(3) as lab:
         yield "lab of three nodes, to all Ready", lab.up_seconds * 1e3, "ms"
-        began = time.perf_counter()
-        lab.call("up", "--nodes", "4")
-        yield "one more node, to Ready", (time.perf_counter() - began) * 1e3, "ms"
+        ready, answers = lab.one_more(4)
+        yield "one more node, to Ready", ready * 1e3, "ms"
+        yield "one more node, until a Pod there answers one elsewhere", answers * 1e3, "ms"
         time.sleep(10)
         agents = [pid for pid, name in lab.processes().items() if "\0agent\0" in content(f"/proc/{pid}/cmdline")]
         yield "memory of an agent", max(resident(pid) for pid in agents) / 1024, "MiB"
@@ -317,7 +332,24 @@ def bench_cluster():
         if shutil.which("iperf3"):
             yield from lab.throughput("TCP, Pod to Pod on another node, VXLAN")
     if shutil.which("iperf3"):
+        with Lab(3, "host-gw") as lab:
+            yield from lab.throughput("TCP, Pod to Pod on another node, host-gw")
         yield "TCP over one veth pair, for comparison", veth_throughput(), "Gbit/s"
+
+
+def bench_replace():
+    """A lab of three nodes: from the deletion of a Deployment's Pod until every node's rules have the next one's address."""
+    with Lab(3) as lab:
+        nodes = [f"{lab.name}-node-{i}" for i in (1, 2, 3)]
+        yield from replace.measure(CORACLE, lab.name, nodes, lab.api())
+
+
+def bench_pods():
+    """200 Pods of one Deployment on a lab of three nodes (CORACLE_BENCH_PODS: another number), and their end."""
+    with Lab(3) as lab:
+        api = lab.api()
+        yield from pods.measure(lab, api, int(os.environ.get("CORACLE_BENCH_PODS", "200")))
+        api.close()
 
 
 def iperf(server, client, address):
@@ -352,14 +384,14 @@ def veth_throughput():
 class Lab:
     """A lab of this process, and what all of it uses."""
 
-    def __init__(self, nodes=1):
-        self.nodes = nodes
+    def __init__(self, nodes=1, backend="vxlan"):
+        self.nodes, self.backend = nodes, backend
         self.name = f"b{os.getpid() % 1000000}"
         self.directory = "/var/lib/coracle/lab/" + self.name
 
     def __enter__(self):
         began = time.perf_counter()
-        self.call("up", "--nodes", str(self.nodes))
+        self.call("up", "--nodes", str(self.nodes), "--backend", self.backend)
         self.up_seconds = time.perf_counter() - began
         return self
 
@@ -376,6 +408,53 @@ class Lab:
         subprocess.run([*kubectl, "apply", "-f", examples], check=True, stdout=subprocess.DEVNULL, timeout=60)
         subprocess.run([*kubectl, "wait", "--for=condition=Ready", "pod", "--all", "--timeout=60s"], check=True,
                        stdout=subprocess.DEVNULL, timeout=70)
+
+    def api(self):
+        return Api(self.call("status").split("\n")[0].split()[1], f"{self.directory}/{self.name}-node-1")
+
+    def one_more(self, number):
+        """Seconds until the node is Ready, and until a Pod on it has answered one on another node. The Pod is made with the node."""
+        name = f"{self.name}-node-{number}"
+        api = self.api()
+
+        def make(pod, node, container):
+            status, answer = api.request("POST", "/api/v1/namespaces/default/pods", {
+                "apiVersion": "v1", "kind": "Pod", "metadata": {"name": pod},
+                "spec": {"nodeName": node, "containers": [{"name": "c", **container}]}})
+            if status != 201:
+                raise RuntimeError(answer)
+
+        def changes(path):
+            return api.watch(path, api.get(path)["metadata"]["resourceVersion"])
+
+        watch = changes("/api/v1/namespaces/default/pods")
+        make("asks", f"{self.name}-node-2", {"image": "coracle/host", "command": ["sleep", "1000"]})
+        next(o for _, o in watch if o["status"].get("phase") == "Running")
+        watch.close()
+        script = "read ip; until curl -sS -m 1 -o /dev/null http://$ip:8080/; do sleep 0.005; done"
+        asks = subprocess.Popen([CORACLE, "lab", "exec", "--name", self.name, f"{self.name}-node-2", "--pod", "default/asks", "--", "sh", "-c",
+                                 script], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        nodes, made_pods = changes("/api/v1/nodes"), changes("/api/v1/namespaces/default/pods")
+        began = time.perf_counter()
+        up = subprocess.Popen([CORACLE, "lab", "up", "--name", self.name, "--nodes", str(number)], stdout=subprocess.DEVNULL)
+        made = False
+        for _, node in nodes:
+            if node["metadata"]["name"] != name:
+                continue
+            if not made:
+                make("answers", name, {"image": "coracle/echo"})
+                made = True
+            if any(c["type"] == "Ready" and c["status"] == "True" for c in node.get("status", {}).get("conditions", [])):
+                break
+        ready = time.perf_counter() - began
+        asks.communicate(next(o["status"]["podIP"] for _, o in made_pods if o["status"].get("podIP") and o["metadata"]["name"] == "answers") + "\n",
+                         timeout=60)
+        answered = time.perf_counter() - began
+        for one in (nodes, made_pods, api):
+            one.close()
+        if up.wait(60) or asks.returncode:
+            raise RuntimeError("the node does not come up, or does not answer")
+        return ready, answered
 
     def throughput(self, what):
         """Between two Pods with the host's files, on the second and the third node."""

@@ -7,8 +7,8 @@
 #include "endpoints.h"
 #include "garbage_collector.h"
 #include "load_balancer.h"
+#include "node_health.h"
 #include "node_ipam.h"
-#include "scheduler.h"
 
 namespace coracle {
 namespace {
@@ -263,42 +263,6 @@ NodePtr node(const std::string& name, bool ready = true, bool unschedulable = fa
   out->unschedulable = unschedulable;
   out->internal_ips = {"192.0.2." + std::to_string(name[0] - 'a' + 1)};
   return out;
-}
-
-TEST(Schedule, Table) {
-  Pod p = pod("x", "");
-  EXPECT_EQ(schedule(p, {}, {}).message, "no nodes available to schedule pods");
-  EXPECT_EQ(schedule(p, {node("b"), node("a")}, {{"a", {1, 0}}, {"b", {1, 0}}}).node, "b");
-  EXPECT_EQ(schedule(p, {node("a"), node("b")}, {{"a", {2, 0}}, {"b", {1, 0}}}).node, "b");
-  EXPECT_EQ(schedule(p, {node("a"), node("b")}, {{"b", {1, 0}}}).node, "a");
-  EXPECT_EQ(schedule(p, {node("a"), node("b")}, {{"a", {2, 2}}, {"b", {9, 1}}}).node, "b");
-  p.node_selector = {{"disk", "ssd"}};
-  EXPECT_EQ(schedule(p, {node("a"), node("c")}, {{"c", {9, 0}}}).node, "c");
-  EXPECT_EQ(
-      schedule(p, {node("a"), node("b", false), node("c", true, true), node("d")}, {}).message,
-      "0/4 nodes are available: 1 node(s) had untolerated taint {node.kubernetes.io/not-ready: }, "
-      "1 node(s) were unschedulable, 2 node(s) didn't match Pod's node affinity/selector.");
-}
-
-TEST(Schedule, TaintsAndTolerations) {
-  const auto tainted = [](const std::string& name, const char* effect) {
-    auto out = std::make_shared<Node>(*node(name));
-    out->taints = {{"gpu", "yes", effect, ""}};
-    return NodePtr(std::move(out));
-  };
-  Pod p = pod("x", "");
-  for (const char* effect : {kNoSchedule, kNoExecute})
-    EXPECT_EQ(schedule(p, {tainted("a", effect)}, {}).message,
-              "0/1 nodes are available: 1 node(s) had untolerated taint {gpu: yes}.");
-  EXPECT_EQ(schedule(p, {tainted("a", kPreferNoSchedule), node("b")}, {{"b", {9, 9}}}).node, "b");
-  EXPECT_EQ(schedule(p, {tainted("a", kPreferNoSchedule)}, {}).node, "a");
-  p.tolerations = {{"gpu", "Equal", "yes", "", {}}};
-  EXPECT_EQ(schedule(p, {tainted("a", kNoSchedule)}, {}).node, "a");
-  EXPECT_EQ(schedule(p, {tainted("a", kNoExecute)}, {}).node, "a");
-  EXPECT_EQ(schedule(p, {node("a", false)}, {}).node, "");
-  p.tolerations = {{"", "Exists", "", "", {}}};  // as what runs a node's network does
-  EXPECT_EQ(schedule(p, {node("a", false)}, {}).node, "a");
-  EXPECT_EQ(schedule(p, {node("a", true, true)}, {}).node, "a");
 }
 
 TEST(NextCidr, FirstThatOverlapsNothing) {

@@ -107,6 +107,47 @@ TEST_F(ControllersTest, NodesGetRangesAndPodsNodes) {
   EXPECT_EQ(count["b"], 10);
 }
 
+// Nothing is asked periodically: each time something frees up that tells the scheduler.
+TEST_F(ControllersTest, APodThatFitsNowhereFollowsWhatFreesUp) {
+  node("a");
+  const Json small = {
+      {"status", {{"allocatable", {{"cpu", "1"}, {"memory", "1Gi"}, {"pods", "9"}}}}}};
+  ASSERT_TRUE(api_->patch(resources::kNodes, {"", "a"}, PatchType::JsonMerge, small, "status"));
+  const auto wanting = [](const std::string& name, const char* cpu) {
+    Json pod = pod_json(name);
+    pod["spec"]["containers"][0]["resources"] = {{"requests", {{"cpu", cpu}}}};
+    return pod;
+  };
+  const auto bound = [&](const std::string& name) {
+    return api_.await(resources::kPods, {"default", name}, [](const Json& p) {
+      return json_string(p, {"spec", "nodeName"}) == "a";
+    });
+  };
+  const auto waits = [&](const std::string& name) {
+    return api_.await(resources::kPods, {"default", name}, [](const Json& p) {
+      return p.dump().find("1 Insufficient cpu") != std::string::npos;
+    });
+  };
+  make(resources::kPods, wanting("first", "900m"));
+  EXPECT_TRUE(bound("first"));
+  make(resources::kPods, wanting("second", "800m"));
+  make(resources::kPods, wanting("third", "700m"));
+  EXPECT_TRUE(waits("second"));
+  EXPECT_TRUE(waits("third"));
+  const Json ended = {{"status", {{"phase", "Succeeded"}}}};
+  ASSERT_TRUE(
+      api_->patch(resources::kPods, {"default", "first"}, PatchType::JsonMerge, ended, "status"));
+  EXPECT_TRUE(bound("second"));
+  EXPECT_TRUE(waits("third"));
+  ASSERT_TRUE(api_->remove(resources::kPods, {"default", "second"}, {.grace_period_seconds = 0}));
+  EXPECT_TRUE(bound("third"));
+  make(resources::kPods, wanting("fourth", "600m"));
+  EXPECT_TRUE(waits("fourth"));
+  const Json large = {{"status", {{"allocatable", {{"cpu", "2"}}}}}};
+  ASSERT_TRUE(api_->patch(resources::kNodes, {"", "a"}, PatchType::JsonMerge, large, "status"));
+  EXPECT_TRUE(bound("fourth"));
+}
+
 TEST_F(ControllersTest, LoadBalancersGetTheNodesAddresses) {
   node("a");
   service("lb", {{"type", "LoadBalancer"}});
@@ -192,7 +233,7 @@ TEST(PodGarbageCollector, PodsOfAVanishedNodeGoAfterAWhile) {
   ASSERT_TRUE(api->create(resources::kPods, Object(pod_json("p", "vanished"))));
   pods.start();
   nodes.start();
-  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
   ASSERT_TRUE(pods.wait_synced(deadline) && nodes.wait_synced(deadline));
   PodGarbageCollector collector(*api, clock, pods, nodes);
   const auto first = collector.reconcile({"default", "p"});

@@ -54,10 +54,10 @@ class Api:
             raise AssertionError(f"GET {path}: {status} {document}")
         return document
 
-    def watch(self, path, revision):
-        """The events after the revision, from now on."""
+    def watch(self, path, revision, seconds=60):
+        """The events after the revision, from now on. The path may have a query."""
         try:
-            return Watch(self.connect(), path, revision)
+            return Watch(self.connect(), path, revision, seconds)
         except OSError as error:
             raise Down(f"watch of {path}: {error}") from error
 
@@ -70,9 +70,10 @@ class Api:
 class Watch:
     """Iterates over (type, object) until the server ends the watch; Down when it breaks. Close it to end it."""
 
-    def __init__(self, connection, path, revision):
+    def __init__(self, connection, path, revision, seconds):
         self.connection, self.path = connection, path
-        connection.request("GET", f"{path}?watch=1&resourceVersion={revision}&timeoutSeconds=60")
+        query = f"watch=1&resourceVersion={revision}&timeoutSeconds={seconds}"
+        connection.request("GET", path + ("&" if "?" in path else "?") + query)
 
     def __iter__(self):
         try:

@@ -62,9 +62,11 @@ def kubectl_binaries():
 
 
 class Lab:
-    def __init__(self, name=None, nodes=1):
+    def __init__(self, name=None, nodes=1, backend=None, resolv_conf=""):
         self.name = name or f"t{os.getpid() % 1000000:06}"  # none is the beginning of another
         self.nodes = nodes
+        self.backend = backend
+        self.resolv_conf = resolv_conf  # none: what a test asks for stays on this machine
         self.home = tempfile.mkdtemp(prefix="coracle-e2e-")
         atexit.register(self.down)
         self.is_down = False
@@ -73,6 +75,8 @@ class Lab:
 
     def bring_up(self):
         argv = [CORACLE, "lab", "up", "--nodes", str(self.nodes), "--name", self.name]
+        argv += ["--backend", self.backend] if self.backend else []
+        argv += ["--resolv-conf", self.resolv_conf]
         for _ in range(5):
             code, out, err = run(argv, check=False, timeout=150)
             if code == 0:

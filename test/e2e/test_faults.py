@@ -1,70 +1,32 @@
 """Three nodes under requests, while cables are pulled, rules flushed, processes killed, agents replaced and nodes moved.
 
-Allowed to fail: connections to a node that is cut, until the cluster has noticed, and those made in the moment after a flush or a
-move.
+Allowed to fail: connections to a node that is cut, until the cluster has noticed, and those made in the moment after a move.
 """
+import contextlib
 import os
+import shutil
 import signal
-import subprocess
-import threading
+import tempfile
 import time
 import unittest
 
 import support
+from request_loop import PATIENCE, Requests
 from support import CORACLE, Lab, eventually, run
-from test_mesh import NODES, PYTHON, SERVICES, pod
+from test_mesh import NODES, SERVICES, pod
 
 NOTICED = 12.0  # seconds from a cut to the Services' rules without that node
-FLUSHED = 1.0   # until rules that somebody has flushed are back
 MOVED = 2.0     # of failures of new connections after a move
-PATIENCE = 3.0  # of a request: long enough for a lost SYN to be sent again
-
-# One line per request to argv[1]: when it began, and who answered or what went wrong.
-REQUESTS = f"""
-import http.client, sys, time
-host, port = sys.argv[1].split(":")
-while True:
-    began = time.time()
-    try:
-        c = http.client.HTTPConnection(host, int(port), timeout={PATIENCE})
-        c.request("GET", "/hostname")
-        said = "ok " + c.getresponse().read().decode().strip()
-        c.close()
-    except Exception as e:
-        said = "failed %r" % e
-    print("%.3f" % began, said, flush=True)
-    time.sleep(0.02)
-"""
-
-
-class Requests:
-    """New connections, one after the other, from a Pod."""
-
-    def __init__(self, lab, node, target):
-        self.lines, self.name = [], f"p{node} to {target}"
-        argv = [CORACLE, "lab", "exec", "--name", lab.name, lab.node(node), "--pod", f"default/p{node}", "--", PYTHON, "-c", REQUESTS, target]
-        # Its own session, so that both ends of it end together.
-        self.process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True)
-        self.thread = threading.Thread(target=self.read, daemon=True)
-        self.thread.start()
-
-    def read(self):
-        for line in self.process.stdout:
-            self.lines.append(line.split(None, 2))
-
-    def end(self):
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-        self.thread.join(10)
-        self.process.stdout.close()
-
-    def failed(self):
-        return [(float(l[0]), " ".join(l[2:])) for l in self.lines if l[1] != "ok"]
 
 
 class Faults(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
+        # A binary of its own, which can be replaced.
+        directory = tempfile.mkdtemp(prefix="coracle-faults-")
+        cls.addClassCleanup(shutil.rmtree, directory)
+        cls.binary = shutil.copy(CORACLE, directory)
+        support.CORACLE = cls.binary
         cls.lab = Lab(nodes=3)
         cls.lab.k("apply", "-f", "-", stdin="".join(pod(cls.lab, i) for i in NODES) + SERVICES)
         cls.lab.wait_ready(*[f"p{i}" for i in NODES])
@@ -74,7 +36,7 @@ class Faults(unittest.TestCase):
         cls.lab.down()
 
     def command(self, *args):
-        return run([CORACLE, "lab", args[0], "--name", self.lab.name, *args[1:]], timeout=120)[1]
+        return run([self.binary, "lab", args[0], "--name", self.lab.name, *args[1:]], timeout=120)[1]
 
     def agent_pid(self, node):
         with open(os.path.join(os.path.dirname(self.lab.data_dir()), self.lab.node(node) + ".pid"), encoding="utf-8") as f:
@@ -85,6 +47,42 @@ class Faults(unittest.TestCase):
         signal.pidfd_send_signal(pidfd, how)
         support.select.select([pidfd], [], [], 30)
         os.close(pidfd)
+
+    def replace_binary(self):
+        """As a package manager does it: another file under the same name."""
+        with open(self.binary, "rb") as f, open(self.binary + ".new", "wb") as new:
+            new.write(f.read() + b"newer")
+            os.chmod(new.fileno(), 0o755)
+        os.rename(self.binary + ".new", self.binary)
+
+    def pod_pids(self, node):
+        """The supervisors of the node's Pods, and all below them."""
+        found = []
+        for entry in os.listdir("/proc"):
+            with contextlib.suppress(OSError):
+                if entry.isdigit():
+                    with open(f"/proc/{entry}/cmdline", "rb") as f:
+                        text = f.read()
+                    if text.startswith(b"coracle-supervisor") and self.lab.data_dir(node).encode() + b"/" in text:
+                        found.append(int(entry))
+        for pid in found:  # grows
+            with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as f:
+                found += [int(child) for child in f.read().split()]
+        return sorted(found)
+
+    def upgrade(self, node):
+        """Another binary under the node's Pods: they do not notice."""
+        pids, was = self.pod_pids(node), self.lab.get("pod", f"p{node}")["status"]["containerStatuses"]
+        self.assertGreaterEqual(len(pids), 3, "a supervisor and two containers")
+        self.end_agent(node, signal.SIGTERM)
+        self.replace_binary()
+        self.command("up")
+        self.assertEqual(os.stat(f"/proc/{self.agent_pid(node)}/exe").st_ino, os.stat(self.binary).st_ino, "the new one runs")
+        self.assertEqual(self.pod_pids(node), pids)
+        now = self.lab.get("pod", f"p{node}")["status"]["containerStatuses"]
+        self.assertEqual([(c["containerID"], c["restartCount"]) for c in now], [(c["containerID"], c["restartCount"]) for c in was])
+        # And are its Pods.
+        self.assertEqual(self.lab.exec("hostname", node=node, pod=f"default/p{node}")[1].strip(), f"p{node}")
 
     def ready(self, node):
         conditions = self.lab.get("node", self.lab.node(node))["status"]["conditions"]
@@ -97,7 +95,7 @@ class Faults(unittest.TestCase):
     def test_requests_go_on(self):
         service = self.lab.get("service", "echo")["spec"]
         target = service["clusterIP"] + ":80"
-        loops = [Requests(self.lab, i, target) for i in (1, 3)]
+        loops = [Requests(self.lab, target, i, f"p{i}") for i in (1, 3)]
         allowed = []  # (from, to, what)
         try:
             eventually(lambda: all(len(l.lines) > 50 for l in loops), "requests")
@@ -111,18 +109,23 @@ class Faults(unittest.TestCase):
                     count = len(l.lines)
                     eventually(lambda l=l, count=count: len([x for x in l.lines[count:] if x[1] == "ok"]) > 20, f"requests after: {what}")
 
-            step("flush", lambda: self.command("flush", self.lab.node(1)), FLUSHED)
+            for _ in range(5):
+                step("flush", lambda: self.command("flush", self.lab.node(1)))
             step("server killed", self.lab.kill_server)
             step("server again", lambda: self.command("up"))
             step("agent killed", lambda: self.end_agent(3, signal.SIGKILL))
             step("agent again", lambda: self.command("up"))
             step("agent stopped", lambda: self.end_agent(3, signal.SIGTERM))
-            step("agent upgraded", lambda: self.command("up"))
+            step("agent again", lambda: self.command("up"))
+            step("agent upgraded", lambda: self.upgrade(3))
+            step("server upgraded", lambda: self.upgrade(1))
             step("node 2 cut", lambda: self.command("cut", self.lab.node(2)), NOTICED)
             eventually(lambda: self.endpoints() == 2, "the cut node's endpoint leaves", 30)
             step("node 2 healed", lambda: self.command("heal", self.lab.node(2)))
             eventually(lambda: self.ready(2) == "True" and self.endpoints() == 3, "the healed node returns", 60)
             step("node 2 moved", lambda: self.command("move", self.lab.node(2)), MOVED)
+            step("server moved", lambda: self.command("move", self.lab.node(1)), MOVED)
+            eventually(lambda: all(self.ready(i) == "True" for i in NODES), "all nodes are ready", 30)
             time.sleep(5)  # whatever comes late
         finally:
             for l in loops:

@@ -8,13 +8,17 @@ import support
 from support import LabTest, eventually, run
 
 
+def lines(path):
+    return read(path).decode(errors="replace").splitlines()
+
+
 def other_labs(own):
     return {os.path.basename(d) for d in glob.glob("/var/lib/coracle/lab/*")} - {own}
 
 
 def machine_state():
     """Links, addresses, routes, namespaces, mounts and rules of this machine, without counters."""
-    mounts = sorted(line.split()[4] for line in open("/proc/self/mountinfo", encoding="utf-8"))
+    mounts = sorted(line.split()[4] for line in lines("/proc/self/mountinfo"))
     commands = (["ip", "-o", "link"], ["ip", "-o", "addr"], ["ip", "route"], ["ip", "netns", "list"])
     state = {" ".join(c): sorted(run(c)[1].split("\n")) for c in commands}
     for key in ("ip -o link", "ip -o addr"):
@@ -23,7 +27,7 @@ def machine_state():
     state["rules"] = sorted(l.split(" [")[0] for l in rules if l.startswith("-A") or not l.startswith(":") or
                             l.split()[0][1:] not in BUILTIN)
     state["mounts"] = mounts
-    state["ip_forward"] = open("/proc/sys/net/ipv4/ip_forward", encoding="utf-8").read()
+    state["ip_forward"] = lines("/proc/sys/net/ipv4/ip_forward")
     return state
 
 
@@ -32,9 +36,9 @@ def without(names, state):
     strange = re.compile(r"\b(?:%s)\b|coracle-(?:test|runtime)|ptest-" % "|".join(names or ["$^"]))
     out = {k: [l for l in v if not strange.search(l)] for k, v in state.items() if isinstance(v, list)}
     if not names:
-        return dict(out, ip_forward=state["ip_forward"])
+        return out
     # What the last lab puts back.
-    return dict(out, mounts=[m for m in out["mounts"] if m != "/run/netns"])
+    return dict(out, mounts=[m for m in out["mounts"] if m != "/run/netns"], ip_forward=[])
 
 
 BUILTIN = {"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"}
@@ -93,7 +97,7 @@ class Isolation(LabTest):
         def state():
             node = self.lab.node()
             links = sorted(l.split(":")[1] for l in self.lab.exec("ip", "-o", "link")[1].split("\n") if l)
-            mounts = [l for l in open("/proc/self/mountinfo", encoding="utf-8") if self.lab.name in l]
+            mounts = [l for l in lines("/proc/self/mountinfo") if self.lab.name in l]
             processes = [p for p in glob.glob("/proc/[0-9]*/cmdline") if self.lab.data_dir().encode() in read(p)]
             files = sorted(os.listdir(self.lab.data_dir() + "/pods"))
             return node, [l.split("@")[0] for l in links], len(mounts), len(processes), files

@@ -4,6 +4,7 @@ One bridge, the server in one namespace, agents in two; all of it carries this p
 """
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -141,6 +142,17 @@ class JoinTest(unittest.TestCase):
         shutil.copy(host.data + "/agent/node.key", self.dir + "/stolen.key")
         return self.dir + "/stolen"
 
+    def test_0_another_machine_joins_with_the_printed_line(self):
+        host = self.host("printed", 99)
+        line = re.search(r"^  coracle (agent --server \S+ --token \S+)$", self.server.said(), re.MULTILINE).group(1)
+        host.start(*line.split(), "--node-name", host.name, "--node-ip", host.ip)
+        eventually(lambda: self.ready(host.name), f"{host.name} is ready")
+        # A cluster that has more than one machine is not told again.
+        self.server.stop()
+        self.start_server()
+        self.assertEqual(self.server.said().count("Another machine joins with:"), 1)
+        eventually(lambda: self.ready(host.name), f"{host.name} is ready again")
+
     def test_1_refusals_say_what_was_wrong(self):
         host = self.host("five", 5)
         token = self.token("--description", "a test")
@@ -149,7 +161,7 @@ class JoinTest(unittest.TestCase):
         self.assertIn("a test", listed)
         self.assertNotIn(token[7:23], listed)
         self.assertIn("--server and --token are needed", host.refused("agent"))
-        self.assertIn("nobody answers", host.refused(*host.agent_args(self.url(6444), token)))
+        self.assertIn("nobody answers", host.refused(*host.agent_args(self.url(6446), token)))
         self.assertIn("three parts", host.refused(*host.agent_args(self.url(), token[:-65])))
         self.assertIn("63 characters instead of 64", host.refused(*host.agent_args(self.url(), token[:-1])))
         other = token[:-64] + "0" * 64

@@ -49,7 +49,11 @@ class LabCommands(LabTest):
         value = r'(?:[^ "=\\]+|"(?:[^"\\\x00-\x1f]|\\(?:["\\nrt]|x[0-9a-f]{2}|u[0-9a-f]{4}))*")'
         line = re.compile(rf"time=\S+Z level=(debug|info|warning|error) component={value} msg={value}(?: \w+={value})*")
         with open(os.path.join(os.path.dirname(self.lab.data_dir()), self.lab.node() + ".log"), encoding="utf-8") as f:
-            lines = f.read().splitlines()
+            said = f.read()
+        # What the server of a new cluster says to people, not in its log.
+        said, invited = re.subn(r"Another machine joins with:\n\n  coracle agent --server https://\S+:6443 --token \S{88}\n\n", "", said)
+        self.assertEqual(invited, 1)
+        lines = said.splitlines()
         self.assertTrue(any('component=server msg="serving the API" port=6443' in l for l in lines), lines)
         for text in lines:
             self.assertTrue(line.fullmatch(text), text)
@@ -82,6 +86,36 @@ class LabCommands(LabTest):
         self.assertNotIn(other.name, run(["ip", "link"])[1] + run(["ip", "netns"])[1] + run(["iptables-save"])[1])
         self.assertFalse(os.path.exists(f"/var/lib/coracle/lab/{other.name}"))
         self.assertEqual(self.lab_command("status")[0], 0, "the other lab lives on")
+
+    def test_a_lab_keeps_its_backend(self):
+        other = Lab(name=f"w{os.getpid() % 1000000:06}", nodes=2, backend="host-gw")
+        try:
+            up = lambda *args: coracle("lab", "up", "--name", other.name, *args)
+            for node in (1, 2):
+                other.k("apply", "-f", "-", stdin=echo_pod(f"p{node}", "echo").replace("spec:", f"spec:\n  nodeName: {other.node(node)}", 1))
+            other.wait_ready("p1", "p2")
+            ip = other.get("pod", "p2")["status"]["podIP"]
+
+            def direct():
+                """Pods reach each other across nodes, and no packet is wrapped."""
+                self.assertIn("p2", other.hostname_of(f"http://{ip}:5000", pod="default/p1"))
+                self.assertNotIn("cora.vx", other.exec("ip", "link")[1])
+                self.assertRegex(other.exec("ip", "route")[1], r"via 10\.250\.\d+\.2 dev eth0")
+                return True
+            eventually(direct, "direct routes")
+            self.assertEqual(up()[0], 0)
+            self.assertEqual(up("--backend", "host-gw")[0], 0)
+            code, _, err = up("--backend", "vxlan")
+            self.assertEqual(code, 1)
+            self.assertIn("has the backend host-gw, not vxlan", err)
+            self.assertEqual(coracle("lab", "power-cut", "--name", other.name, other.node(1))[0], 0)
+            self.assertEqual(up()[0], 0)
+            other.wait_ready("p1", "p2")
+            ip = other.get("pod", "p2")["status"]["podIP"]
+            eventually(direct, "direct routes after a power cut")
+            self.assertNotEqual(up("--backend", "wireguard")[0], 0)
+        finally:
+            other.down()
 
     def test_url_of_services(self):
         self.lab.k("create", "service", "clusterip", "inside", "--tcp=80:80")

@@ -136,8 +136,13 @@ Server::Server()
       registry_(registry_over(*store_, clock_)),
       front_(std::make_unique<Front>(registry_)),
       authenticator_(std::make_unique<Authenticator>(nullptr, "secret")),
-      handlers_(std::make_unique<Handlers>(
-          Handlers::Options{*front_, clock_, *authenticator_, "0", "192.0.2.1:6443", {}})) {
+      handlers_(
+          std::make_unique<Handlers>(Handlers::Options{*front_,
+                                                       clock_,
+                                                       *authenticator_,
+                                                       "0",
+                                                       [] { return std::string("192.0.2.1:6443"); },
+                                                       {}})) {
   handlers_->set_ready(true);
   read_manifests();
   renew();

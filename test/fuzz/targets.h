@@ -49,6 +49,10 @@ void fuzz_protobuf_body(Input input);  // the same
 void fuzz_patch(Input input);          // type, kind, and a patch; or a document, NUL and a patch
 void fuzz_selector(Input input);       // lines: label selector, field selector, labels "k=v"
 void fuzz_net(Input input);            // lines: address, range, MAC address
+void fuzz_probe(Input input);          // a packet between nodes, or a server's URL
+void fuzz_logs(Input input);           // lines: query, request to the node; log before NUL log
+void fuzz_tunnel(Input input);         // a choice of the end, and what it hears from the other
+void fuzz_dns(Input input);            // a question to the cluster's DNS, or an upstream reply
 
 struct Target {
   const char* name;
@@ -63,6 +67,10 @@ constexpr Target kTargets[] = {
     {"patch", fuzz_patch},
     {"selector", fuzz_selector},
     {"net", fuzz_net},
+    {"probe", fuzz_probe},
+    {"logs", fuzz_logs},
+    {"tunnel", fuzz_tunnel},
+    {"dns", fuzz_dns},
 };
 
 }  // namespace coracle::fuzz

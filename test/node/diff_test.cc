@@ -42,6 +42,20 @@ TEST(Desired, BridgeHasTheFirstAddressAndPodsHairpin) {
   EXPECT_EQ(state.routes.at(0).protocol, kRouteProtocol);
 }
 
+TEST(Desired, BridgeHasTheAddressOfTheDnsToo) {
+  NodeView v = view();
+  v.cluster_dns = *Ip::parse("10.96.0.10");
+  const KernelState state = desired_state(v);
+  ASSERT_EQ(state.addresses.size(), 2U);
+  EXPECT_EQ(state.addresses[1].link, "cora0");
+  EXPECT_EQ(state.addresses[1].address.to_string(), "10.96.0.10/32");
+  KernelState damaged = state;
+  damaged.addresses.pop_back();
+  EXPECT_EQ(texts(diff(state, damaged)),
+            std::vector<std::string>{"adding address 10.96.0.10/32 on cora0"});
+  EXPECT_TRUE(diff(state, state).empty());
+}
+
 TEST(Desired, PodLinkNamesFitAndDiffer) {
   EXPECT_EQ(pod_link_name("a").size(), 14U);
   EXPECT_NE(pod_link_name("a"), pod_link_name("b"));

@@ -92,6 +92,36 @@ TEST_F(NodeRegistrationTest, PublishesAnAddressThatHasChanged) {
   }));
 }
 
+TEST_F(NodeRegistrationTest, SaysOfItsPeersWhatHasChangedAndNothingTwice) {
+  registration_.start();
+  registration_.set_condition(true, "KubeletReady", "up");
+  ASSERT_TRUE(registration_.wait_ready(soon()));
+  const PeerReport report{R"({"n2":"MtuTooSmall"})", PeerFinding{true, "MtuTooSmall", "of n2"}};
+  registration_.set_peers(report);
+  ASSERT_TRUE(client_.await(kNodes, kNode, [&](const Json& node) {
+    return json_string(node, {"metadata", "annotations", "coracle.io/peers"}) ==
+               report.annotation &&
+           node["status"]["conditions"][0]["reason"] == "MtuTooSmall" &&
+           node["status"]["conditions"][0]["status"] == "True";
+  }));
+  const Json before = client_.get(kNodes, kNode);
+  clock_.advance(400s);  // a full run
+  registration_.set_peers(report);
+  // What comes later is written; had the above been written again, it would have been before.
+  registration_.set_ip(*Ip::parse("192.0.2.60"));
+  ASSERT_TRUE(client_.await(kNodes, kNode, [](const Json& node) {
+    return node["status"]["addresses"][0]["address"] == "192.0.2.60";
+  }));
+  const Json after = client_.get(kNodes, kNode);
+  EXPECT_EQ(after["status"]["conditions"], before["status"]["conditions"]);
+  EXPECT_EQ(after["metadata"]["annotations"], before["metadata"]["annotations"]);
+  registration_.set_peers({});
+  EXPECT_TRUE(client_.await(kNodes, kNode, [&](const Json& node) {
+    return json_string(node, {"metadata", "annotations", "coracle.io/peers"}).empty() &&
+           node["status"]["conditions"][0]["reason"] == "PodNetworkReady";
+  }));
+}
+
 TEST_F(NodeRegistrationTest, ComesBackWhenItIsDeleted) {
   registration_.start();
   registration_.set_condition(true, "KubeletReady", "up");

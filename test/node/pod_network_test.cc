@@ -224,8 +224,9 @@ TEST_F(PodNetworkTest, CleanupPutsEverythingBack) {
     EXPECT_EQ(world_->namespaces[0].sysctls.at("net/ipv4/ip_forward"), "1");
   }
   test::FakeKernel kernel(world_, 0);
-  test::FakeFirewall firewall(restored_);
-  for (int i = 0; i < 2; ++i) ASSERT_TRUE(PodNetwork::cleanup(dir_, kernel, firewall));
+  std::vector<std::unique_ptr<Firewall>> firewalls;
+  firewalls.push_back(std::make_unique<test::FakeFirewall>(restored_));
+  for (int i = 0; i < 2; ++i) ASSERT_TRUE(PodNetwork::cleanup(dir_, kernel, firewalls));
   EXPECT_EQ(world_->namespaces[0].state, before.state);
   EXPECT_EQ(world_->namespaces[0].sysctls, before.sysctls);
   EXPECT_TRUE(std::filesystem::is_empty(dir_));

@@ -34,9 +34,10 @@ class PodNetworkWatchTest : public testing::TestWithParam<IptablesVariant> {
       lo.up = true;
       TRY(kernel_->apply(ChangeLink{lo}));
       watch_ = TRY(PodNetworkWatch::open(GetParam()));
-      network_ = TRY(PodNetwork::create({dir_ + "/data", *Cidr::parse("10.42.0.0/24"),
-                                         *Cidr::parse("10.42.0.0/16"), *Ip::parse("198.51.100.1")},
-                                        TRY(LinuxKernel::open()), make_firewall(*tool_)));
+      network_ = TRY(PodNetwork::create(
+          {dir_ + "/data", *Cidr::parse("10.42.0.0/24"), *Cidr::parse("10.42.0.0/16"),
+           *Ip::parse("198.51.100.1"), OverlayBackend::Vxlan, *Ip::parse("10.96.0.10")},
+          TRY(LinuxKernel::open()), make_firewall(*tool_)));
       watch_->ensured({});
       TRY(network_->add("uid-a", ns_.at("a").fd()));
       // As the agent does it.
@@ -87,7 +88,7 @@ class PodNetworkWatchTest : public testing::TestWithParam<IptablesVariant> {
         if (!a.address.ip.is_link_local()) text += to_string(AddAddress{a}) + "\n";
       }
       for (const Route& r : state.routes) text += to_string(AddRoute{r}) + "\n";
-      for (const char* table : {"nat", "filter"}) {
+      for (const char* table : {"raw", "nat", "filter"}) {
         const std::string saved = TRY(tool_->save(table));
         for (std::size_t at = 0; at < saved.size(); at = saved.find('\n', at) + 1) {
           const std::string line = saved.substr(at, saved.find('\n', at) - at);
@@ -143,10 +144,16 @@ TEST_P(PodNetworkWatchTest, WhateverOthersDoToIt) {
       {"bridge down", apply(ChangeLink{down})},
       {"bridge without its address",
        apply(RemoveAddress{{kBridgeName, *Cidr::parse("10.42.0.1/24")}})},
+      {"bridge without the DNS's address",
+       apply(RemoveAddress{{kBridgeName, *Cidr::parse("10.96.0.10/32")}})},
       {"route to the Pods deleted",
        apply(RemoveRoute{{*Cidr::parse("10.42.0.0/24"), kBridgeName, {}, 2}})},
       {"a Pod's link deleted", apply(RemoveLink{pod})},
       {"forwarding off", [this] { return kernel_->write_sysctl("net/ipv4/ip_forward", "0"); }},
+      {"DNS tracked", rules("*raw\n-F CORACLE-PREROUTING\nCOMMIT\n")},
+      {"DNS's jump deleted",
+       rules("*raw\n-D OUTPUT -m comment --comment coracle -j CORACLE-OUTPUT\nCOMMIT\n")},
+      {"DNS kept out", rules("*filter\n-F CORACLE-INPUT\nCOMMIT\n")},
       {"masquerading flushed", rules("*nat\n-F CORACLE-POSTROUTING\nCOMMIT\n")},
       {"a rule inserted", rules("*filter\n-I CORACLE-FORWARD 1 -j DROP\nCOMMIT\n")},
       {"a rule replaced by one as long",

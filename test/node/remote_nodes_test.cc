@@ -52,6 +52,20 @@ TEST(Remotes, OfTwoNodesWithOneRangeTheFirstByNameCounts) {
   EXPECT_EQ(parse_remotes("10.42.1.0/24 192.0.2.9\nnonsense 192.0.2.9\n10.42.2.0/24").size(), 1U);
 }
 
+TEST(Peers, AreTheRemotesByNameAndBridge) {
+  std::vector<std::shared_ptr<const Node>> nodes;
+  for (const auto& [name, cidr] :
+       {std::pair{"n2", "10.42.2.0/24"}, std::pair{"n3", "10.42.1.0/24"},
+        std::pair{"n4", "10.42.1.0/24"}, std::pair{"n5", "10.43.1.0/24"}})
+    nodes.push_back(std::make_shared<const Node>(*Node::decode(node(name, cidr, "192.0.2.7"))));
+  auto ready = *nodes[0];
+  ready.ready = true;
+  nodes[0] = std::make_shared<const Node>(ready);
+  EXPECT_EQ(compute_peers(nodes, kOwn),
+            (std::vector<ProbePeer>{{"n3", *Ip::parse("10.42.1.1"), false},
+                                    {"n2", *Ip::parse("10.42.2.1"), true}}));
+}
+
 TEST(Remotes, FollowTheApiButNotItsHeartbeats) {
   test::ManualClock clock;
   test::RegistryClient client(clock);

@@ -24,6 +24,23 @@ class FakeRuntime final : public Runtime {
     return Error{Code::BadRequest,
                  "the runtime \"process\" runs only coracle/echo and coracle/host"};
   }
+  Result<void> prepare_volume(const std::string& pod_uid, const Volume& volume) override {
+    const std::lock_guard lock(mutex_);
+    if (const auto failed = take_failure("prepare_volume"); !failed) return failed;
+    prepared.insert(pod_uid + "/" + volume.name);
+    return {};
+  }
+  Result<void> write_volume(const std::string& pod_uid, const std::string& volume,
+                            const VolumeFiles& files) override {
+    const std::lock_guard lock(mutex_);
+    if (!sandboxes_.contains(pod_uid)) return gone(pod_uid);
+    volumes[pod_uid + "/" + volume] = files;
+    return {};
+  }
+  bool volume_written(const std::string& pod_uid, const std::string& volume) const override {
+    const std::lock_guard lock(mutex_);
+    return volumes.contains(pod_uid + "/" + volume);
+  }
   Result<void> create_sandbox(const SandboxSpec& spec) override {
     const std::lock_guard lock(mutex_);
     if (const auto failed = take_failure("create_sandbox"); !failed) return failed;
@@ -103,6 +120,15 @@ class FakeRuntime final : public Runtime {
     const std::lock_guard lock(mutex_);
     if (const auto failed = take_failure("remove_sandbox"); !failed) return failed;
     sandboxes_.erase(pod_uid);
+    std::erase_if(prepared, [&](const auto& p) { return p.starts_with(pod_uid + "/"); });
+    std::erase_if(volumes, [&](const auto& v) { return v.first.starts_with(pod_uid + "/"); });
+    return {};
+  }
+  Result<void> reset_sandbox(const std::string& pod_uid) override {
+    const std::lock_guard lock(mutex_);
+    if (const auto failed = take_failure("remove_sandbox"); !failed) return failed;
+    sandboxes_.erase(pod_uid);
+    std::erase_if(volumes, [&](const auto& v) { return v.first.starts_with(pod_uid + "/"); });
     return {};
   }
   void on_change(std::function<void(const std::string& pod_uid)> f) override {
@@ -157,6 +183,8 @@ class FakeRuntime final : public Runtime {
 
   std::map<std::string, std::pair<std::string, std::string>> etc;
   std::map<std::string, ContainerSpec> specs;  // by uid/container
+  std::set<std::string> prepared;              // uid/volume
+  std::map<std::string, VolumeFiles> volumes;  // by uid/volume
   std::vector<std::string> order;              // of starts
   std::vector<std::pair<std::string, int>> signals;
   std::set<std::string> ignores_term;

@@ -1,11 +1,13 @@
 // Node (core/v1): the fields that our own code reads.
 #pragma once
 
+#include <coracle/api/placement.h>
 #include <coracle/api/taints.h>
 #include <coracle/object.h>
 #include <coracle/result.h>
 
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,6 +22,7 @@ struct Node {
   bool ready = false;                             // the Ready condition is True
   std::map<std::string, std::string> conditions;  // "True", "False" or "Unknown" by type
   std::string ready_heartbeat;                    // lastHeartbeatTime of the Ready condition
+  std::optional<ResourceAmounts> allocatable;     // none: the node has not said
   std::vector<std::string> internal_ips;          // status.addresses of type InternalIP
 
   // The condition's status, "" when there is no such condition.

@@ -1,6 +1,7 @@
 // Pod (core/v1): the fields that our own code reads. The rest lives on in the stored JSON.
 #pragma once
 
+#include <coracle/api/placement.h>
 #include <coracle/api/taints.h>
 #include <coracle/object.h>
 #include <coracle/result.h>
@@ -19,6 +20,7 @@ struct ContainerPort {
   std::int64_t container_port = 0;
   std::int64_t host_port = 0;
   std::string protocol = "TCP";
+  std::string host_ip = {};  // of host_port; "": every address
   bool operator==(const ContainerPort&) const = default;
 };
 
@@ -67,12 +69,15 @@ struct Pod {
   std::int64_t termination_grace_period_seconds = 30;
   std::map<std::string, std::string> node_selector;
   std::vector<Toleration> tolerations;
+  std::shared_ptr<const Placement> placement;  // null: asks nothing of a node
   std::vector<Container> init_containers, containers;
 
   std::string phase, reason;    // status
   std::string pod_ip, host_ip;  // status
   std::vector<std::string> pod_ips;
   std::vector<PodCondition> conditions;
+  // The most that any of its containers, or of its sidecars, was started again.
+  std::int64_t restarts = 0, sidecar_restarts = 0;
 
   bool ready() const;     // the Ready condition is True
   bool finished() const;  // phase Succeeded or Failed

@@ -69,6 +69,16 @@ TEST(Pod, ReadsSpecAndStatus) {
   EXPECT_FALSE(pod.finished());
 }
 
+TEST(Pod, CountsRestartsOfContainersAndSidecars) {
+  const auto pod = decode<Pod>(R"({"spec": {"initContainers": [{"name": "i"},
+        {"name": "s", "restartPolicy": "Always"}], "containers": [{"name": "a"}, {"name": "b"}]},
+      "status": {"containerStatuses": [{"name": "a", "restartCount": 2}, {"name": "b"}],
+        "initContainerStatuses": [{"name": "i", "restartCount": 7},
+          {"name": "s", "restartCount": 1}]}})");
+  EXPECT_EQ(pod.restarts, 2);
+  EXPECT_EQ(pod.sidecar_restarts, 1);
+}
+
 TEST(Node, ReadsRangesAddressesAndReadiness) {
   const auto node = decode<Node>(R"({"metadata": {"name": "n"},
       "spec": {"podCIDR": "10.1.0.0/24", "podCIDRs": ["10.1.0.0/24"], "unschedulable": true},

@@ -4,6 +4,7 @@
 #include <coracle/informer.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <condition_variable>
 #include <mutex>
 #include <thread>
@@ -29,7 +30,7 @@ class HttpClientTest : public ClusterFixture {
     ClusterFixture::SetUp();
     http_ = connect({});
   }
-  std::unique_ptr<Client> connect(const std::function<void(HttpClientOptions&)>& change) const {
+  std::unique_ptr<HttpClient> connect(const std::function<void(HttpClientOptions&)>& change) const {
     HttpClientOptions options;
     options.server = "https://127.0.0.1:" + std::to_string(server_->port());
     options.ca_pem = read("pki/ca.crt");
@@ -40,7 +41,7 @@ class HttpClientTest : public ClusterFixture {
     EXPECT_TRUE(client) << client.error().message;
     return client ? std::move(*client) : nullptr;
   }
-  std::unique_ptr<Client> http_;
+  std::unique_ptr<HttpClient> http_;
 };
 
 // What a client says to a script of operations, without what differs between any two objects.
@@ -281,6 +282,65 @@ TEST_F(HttpClientTest, ReconnectingEndsWhatWaitsAndNothingElse) {
   EXPECT_TRUE(http_->create(resources::kConfigMaps, map_object("after", "1")));
 }
 
+TEST_F(HttpClientTest, GoesOnAtAnotherServerWhenToldTo) {
+  std::atomic<int> unreachable{0};
+  http_->on_unreachable([&] { ++unreachable; });
+  const auto revision = http_->list(resources::kConfigMaps, {})->revision;
+  auto watch = http_->watch(resources::kConfigMaps, {}, revision);
+  ASSERT_TRUE(watch);
+  ASSERT_TRUE(http_->create(resources::kConfigMaps, map_object("before", "1")));
+  const std::stop_source never;
+  ASSERT_EQ((*watch)->next(never.get_token())->at(0).object.name(), "before");
+  EXPECT_EQ(unreachable, 0);
+  const auto old = std::move(server_);
+  start_server();
+  HttpClientOptions options;
+  options.server = "http://127.0.0.1:1";
+  EXPECT_EQ(http_->use(options).error().code, Code::BadRequest);
+  options.server = "https://127.0.0.1:" + std::to_string(server_->port());
+  options.ca_pem = read("pki/ca.crt");
+  options.client_cert_pem = read("pki/admin.crt");
+  options.client_key_pem = read("pki/admin.key");
+  ASSERT_TRUE(http_->use(options));
+  EXPECT_EQ((*watch)->next(never.get_token()).error().code, Code::Unavailable);
+  EXPECT_EQ(unreachable, 1);
+  old->stop();
+  EXPECT_TRUE(http_->create(resources::kConfigMaps, map_object("after", "1")));
+  server_.reset();
+  EXPECT_FALSE(http_->create(resources::kConfigMaps, map_object("never", "1")));
+  EXPECT_EQ(unreachable, 2);
+}
+
+TEST_F(HttpClientTest, TheServersCertificateAndKubeconfigFollowItsAddress) {
+  server_.reset();
+  tune_ = [](ApiServerOptions& options) { options.bind_address = "0.0.0.0"; };
+  start_server();
+  const auto asks = [&](const std::string& host) {
+    HttpClientOptions options;
+    options.server = "https://" + host + ":" + std::to_string(server_->port());
+    options.ca_pem = read("pki/ca.crt");
+    options.client_cert_pem = read("pki/admin.crt");
+    options.client_key_pem = read("pki/admin.key");
+    return http_get(options, "/api");
+  };
+  const auto waiting = connect({});
+  const auto revision = waiting->list(resources::kConfigMaps, {})->revision;
+  auto watch = waiting->watch(resources::kConfigMaps, {}, revision);
+  ASSERT_TRUE(waiting->create(resources::kConfigMaps, map_object("before", "1")));
+  const std::stop_source never;
+  ASSERT_EQ((*watch)->next(never.get_token())->at(0).object.name(), "before");
+
+  EXPECT_FALSE(asks("127.0.0.2"));
+  ASSERT_TRUE(server_->set_addresses({*Ip::parse("127.0.0.2")}));
+  const auto answer = asks("127.0.0.2");
+  ASSERT_TRUE(answer) << answer.error().message;
+  const std::string now = "127.0.0.2:" + std::to_string(server_->port());
+  EXPECT_NE(answer->find("\"serverAddress\":\"" + now + "\""), std::string::npos) << *answer;
+  EXPECT_NE(read("kubeconfig").find("server: https://" + now), std::string::npos);
+  ASSERT_TRUE(waiting->create(resources::kConfigMaps, map_object("after", "1")));
+  EXPECT_EQ((*watch)->next(never.get_token())->at(0).object.name(), "after") << "it stayed open";
+}
+
 TEST_F(HttpClientTest, AnInformerSurvivesTheServersRestart) {
   const int port = server_->port();
   Informer<AnyObject> informer(*http_, resources::kConfigMaps, {.ns = "default"});
@@ -298,7 +358,7 @@ TEST_F(HttpClientTest, AnInformerSurvivesTheServersRestart) {
                           [&] { return !keys.empty() && keys.back() == name; });
   };
   informer.start();
-  ASSERT_TRUE(informer.wait_synced(std::chrono::steady_clock::now() + std::chrono::seconds(10)));
+  ASSERT_TRUE(informer.wait_synced(std::chrono::steady_clock::now() + std::chrono::seconds(60)));
   const auto make = [&](const std::string& name) {
     return registry_->create(kind("", "v1", "configmaps"), "default", map_object(name, "x").json(),
                              {});

@@ -302,6 +302,26 @@ TEST_F(JoinTest, TheServerIsFoundAgainAtAnAddressOfItsNode) {
   EXPECT_FALSE(find_server(dir_ + "/a", *joined));
 }
 
+TEST_F(JoinTest, AHintIsFollowedWhenTheServerIsThere) {
+  auto joined = join_cluster(flags("n1", "a"), system_clock());
+  ASSERT_TRUE(joined);
+  const auto vain = find_server(dir_ + "/a", *joined, "https://127.0.0.1:1");
+  ASSERT_TRUE(vain) << vain.error().message;
+  EXPECT_FALSE(*vain);
+  EXPECT_EQ(joined->servers, std::vector<std::string>{url()});
+  for (std::size_t i = 1; i <= kMostServers; ++i)
+    joined->servers.insert(joined->servers.begin(), "https://127.0.0.1:" + std::to_string(i));
+  joined->servers.resize(kMostServers);
+  const auto moved = find_server(dir_ + "/a", *joined, url());
+  ASSERT_TRUE(moved) << moved.error().message;
+  EXPECT_TRUE(*moved);
+  EXPECT_EQ(joined->servers.size(), kMostServers);
+  EXPECT_EQ(load_credential(dir_ + "/a")->servers.front(), url());
+  std::stop_source stopped;
+  stopped.request_stop();
+  EXPECT_FALSE(find_server(dir_ + "/a", *joined, "", stopped.get_token()));
+}
+
 TEST_F(JoinTest, TheServerIsKnownByItsAuthorityNotByItsAddress) {
   const auto joined = join_cluster(flags("n1", "a"), system_clock());
   ASSERT_TRUE(joined);

@@ -252,6 +252,19 @@ TEST_F(LabTest, ANodesProcessIsStartedOnceFoundAgainAndStopped) {
   EXPECT_TRUE(lab_stop_node(one_, n.name));
 }
 
+// As after a `lab up` that was killed before it could note what it had started.
+TEST_F(LabTest, WhatElseRunsOnANodeEndsWithIt) {
+  const LabPlan plan = up(one_, 1);
+  const LabNode& n = plan.nodes[0];
+  const auto pid = lab_start_node(plan, n, {"/bin/sleep", "300"}, dir_ + "/log");
+  ASSERT_TRUE(pid) << pid.error().message;
+  ASSERT_TRUE(std::filesystem::remove(lab::pid_file(one_, n.name)));
+  EXPECT_TRUE(lab_stop_node(one_, n.name));
+  int status = 0;
+  EXPECT_EQ(waitpid(*pid, &status, WNOHANG), *pid);
+  EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+}
+
 TEST_F(LabTest, AReusedPidIsNotTheNodes) {
   const LabPlan plan = up(one_, 1);
   // This very process, but not from when it started.

@@ -190,6 +190,22 @@ TEST_F(LinuxKernelTest, SysctlsAreSetInTheirNamespaceOnlyAndPutBack) {
   EXPECT_FALSE(std::filesystem::exists(dir_ + "/sysctls"));
 }
 
+TEST_F(LinuxKernelTest, LinksThatForwardedBeforeDoSoAfterwards) {
+  ASSERT_TRUE(
+      kernel_->apply(AddLink{{.name = "own0", .kind = "bridge", .master = "", .up = true}}));
+  const std::string own = "net/ipv4/conf/own0/forwarding";
+  const std::string loopback = "net/ipv4/conf/lo/forwarding";
+  ASSERT_TRUE(kernel_->write_sysctl("net/ipv4/ip_forward", "0"));
+  ASSERT_TRUE(kernel_->write_sysctl(own, "1"));
+  Sysctls sysctls(*kernel_, dir_ + "/sysctls");
+  ASSERT_TRUE(sysctls.set("net/ipv4/ip_forward", "1"));
+  EXPECT_EQ(*kernel_->read_sysctl(loopback), "1");
+  ASSERT_TRUE(sysctls.restore());
+  EXPECT_EQ(*kernel_->read_sysctl("net/ipv4/ip_forward"), "0");
+  EXPECT_EQ(*kernel_->read_sysctl(own), "1");
+  EXPECT_EQ(*kernel_->read_sysctl(loopback), "0");
+}
+
 TEST_F(LinuxKernelTest, ANamespaceIsMadeOnceAndRemovedTwice) {
   EXPECT_TRUE(is_already_exists(NetNs::create(dir_, "pod").error()));
   EXPECT_TRUE(NetNs::remove(dir_, "pod"));

@@ -73,6 +73,27 @@ TEST(PodActions, WaitForTheBackOff) {
   EXPECT_EQ(next(s), Actions{StartContainer{"c"}});
 }
 
+TEST(PodActions, AnImageThatIsMissingIsBackedOffFromAndTriedAgain) {
+  Scene s(spec_of("Always", one()));
+  s.up();
+  const std::string image = s.pod.containers[0].spec.image;
+  StartFailure failure{kErrImagePull, "no", image, s.now + 10s};
+  failure.backoff_at = s.now + 3s;
+  s.memory.containers["c"].failure = failure;
+  EXPECT_EQ(next(s), Actions{});
+  EXPECT_EQ(pod_actions(s.view()).wake_at, s.now + 3s);
+  s.now += 3s;
+  EXPECT_EQ(next(s), Actions{BackOffPull{"c"}});
+  s.memory.containers["c"].failure->backoff_at.reset();
+  EXPECT_EQ(next(s), Actions{});
+  EXPECT_EQ(pod_actions(s.view()).wake_at, s.now + 7s);
+  s.now += 7s;
+  EXPECT_EQ(next(s), Actions{StartContainer{"c"}});
+  // An agent that was late does not back off from what is due.
+  s.memory.containers["c"].failure->backoff_at = s.now - 7s;
+  EXPECT_EQ(next(s), Actions{StartContainer{"c"}});
+}
+
 TEST(PodActions, RunInitContainersInOrderBeforeTheOthers) {
   Scene s(spec_of("Always", one(), two()));
   s.up();

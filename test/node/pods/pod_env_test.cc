@@ -129,7 +129,7 @@ TEST(Quantity, IsRoundedUp) {
                         Case{"123456789012345678901234567890", 1, kLargest},
                         Case{"0.1234567890123456789012345", 1000, 124}}) {
     SCOPED_TRACE(c.text);
-    EXPECT_EQ(quantity(c.text, c.scale), c.value);
+    EXPECT_EQ(quantity(std::string(c.text), c.scale), c.value);
   }
 }
 
@@ -233,10 +233,12 @@ TEST_F(PodEnvTest, TellsTheRuntimeWhereTheMessageIs) {
 TEST(ServiceVariables, NameEveryPortAndSkipHeadlessServices) {
   const Json port = {{"name", "web-1"}, {"port", 80}, {"protocol", "TCP"}};
   const auto vars = service_variables(
-      {Object(Json{{"metadata", {{"name", "my-svc"}}},
-                   {"spec", {{"clusterIP", "10.96.0.9"}, {"ports", Json::array({port})}}}}),
-       Object(Json{{"metadata", {{"name", "headless"}}},
-                   {"spec", {{"clusterIP", "None"}, {"ports", Json::array({port})}}}})});
+      {*Service::decode(
+           Object(Json{{"metadata", {{"name", "my-svc"}}},
+                       {"spec", {{"clusterIP", "10.96.0.9"}, {"ports", Json::array({port})}}}})),
+       *Service::decode(
+           Object(Json{{"metadata", {{"name", "headless"}}},
+                       {"spec", {{"clusterIP", "None"}, {"ports", Json::array({port})}}}}))});
   EXPECT_EQ(vars, (std::map<std::string, std::string>{{"MY_SVC_SERVICE_HOST", "10.96.0.9"},
                                                       {"MY_SVC_SERVICE_PORT", "80"},
                                                       {"MY_SVC_SERVICE_PORT_WEB_1", "80"},
@@ -250,6 +252,8 @@ TEST(ServiceVariables, NameEveryPortAndSkipHeadlessServices) {
 const char* const kHost =
     "# made by hand\nnameserver 127.0.0.53\nnameserver 192.0.2.53\nsearch old\n"
     "search example.com corp\noptions timeout:1 ndots:2\nsortlist x\n";
+
+const ClusterNames kCluster{"cluster.local", Ip::v4(0x0A60000A)};
 
 NodePod pod_with(Json spec) {
   spec["containers"] = Json::array({container_json("c")});
@@ -269,7 +273,25 @@ TEST(ResolvConf, FollowsThePolicy) {
   for (const Case& c :
        {Case{"cluster first", Json::object(),
              "search ns.svc.cluster.local svc.cluster.local cluster.local example.com corp\n"
-             "nameserver 192.0.2.53\noptions timeout:1 ndots:5\n"},
+             "nameserver 10.96.0.10\noptions ndots:5\n"},
+        Case{"cluster first, but the node's network",
+             {{"hostNetwork", true}, {"dnsPolicy", "ClusterFirst"}},
+             "search example.com corp\nnameserver 127.0.0.53\nnameserver 192.0.2.53\n"
+             "options timeout:1 ndots:2\n"},
+        Case{"cluster first with the node's network",
+             {{"hostNetwork", true}, {"dnsPolicy", "ClusterFirstWithHostNet"}},
+             "search ns.svc.cluster.local svc.cluster.local cluster.local example.com corp\n"
+             "nameserver 10.96.0.10\noptions ndots:5\n"},
+        Case{"cluster first with more",
+             {{"dnsConfig", config}},
+             "search ns.svc.cluster.local svc.cluster.local cluster.local example.com corp mine\n"
+             "nameserver 10.96.0.10\nnameserver 192.0.2.1\noptions ndots:1 rotate\n"},
+        Case{"what is there already",
+             {{"dnsConfig",
+               {{"nameservers", Json::array({"10.96.0.10"})},
+                {"searches", Json::array({"corp", "cluster.local"})}}}},
+             "search ns.svc.cluster.local svc.cluster.local cluster.local example.com corp\n"
+             "nameserver 10.96.0.10\noptions ndots:5\n"},
         Case{"default",
              {{"dnsPolicy", "Default"}},
              "search example.com corp\nnameserver 192.0.2.53\noptions timeout:1 ndots:2\n"},
@@ -285,10 +307,36 @@ TEST(ResolvConf, FollowsThePolicy) {
              "search example.com corp mine\nnameserver 192.0.2.53\nnameserver 192.0.2.1\n"
              "options timeout:1 ndots:1 rotate\n"}}) {
     SCOPED_TRACE(c.name);
-    EXPECT_EQ(
-        to_string(compute_resolv_conf(pod_with(c.spec), "cluster.local", parse_resolv_conf(kHost))),
-        c.text);
+    EXPECT_EQ(to_string(compute_resolv_conf(pod_with(c.spec), kCluster, parse_resolv_conf(kHost))),
+              c.text);
   }
+}
+
+TEST(ResolvConf, WithoutAClusterDnsItIsTheHosts) {
+  EXPECT_EQ(to_string(compute_resolv_conf(pod_with(Json::object()), {"cluster.local", {}},
+                                          parse_resolv_conf(kHost))),
+            "search example.com corp\nnameserver 192.0.2.53\noptions timeout:1 ndots:2\n");
+}
+
+TEST(ResolvConf, IsCutToWhatLibcReads) {
+  Json servers = Json::array(), searches = Json::array();
+  for (int i = 1; i <= 4; ++i) servers.push_back("192.0.2." + std::to_string(i));
+  for (int i = 0; i < 40; ++i) searches.push_back("d" + std::to_string(i));
+  const Json spec = {{"dnsConfig", {{"nameservers", servers}, {"searches", searches}}}};
+  const ResolvConf conf = compute_resolv_conf(pod_with(spec), kCluster, {});
+  EXPECT_EQ(conf.nameservers, (std::vector<std::string>{"10.96.0.10", "192.0.2.1", "192.0.2.2"}));
+  EXPECT_EQ(conf.search.size(), 32U);
+  EXPECT_EQ(conf.search.back(), "d28");
+  ResolvConf host;
+  for (int i = 0; i < 10; ++i) host.search.push_back(std::string(250, static_cast<char>('a' + i)));
+  const ResolvConf long_one = compute_resolv_conf(pod_with(Json::object()), kCluster, host);
+  // "ns.svc.cluster.local svc.cluster.local cluster.local" and seven times 251.
+  EXPECT_EQ(long_one.search.size(), 10U);
+}
+
+TEST(ResolvConf, DomainsLoseTheirDot) {
+  EXPECT_EQ(parse_resolv_conf("search a.b. c .\n").search,
+            (std::vector<std::string>{"a.b", "c", "."}));
 }
 
 TEST(Hosts, AreAsTheKubeletWritesThem) {

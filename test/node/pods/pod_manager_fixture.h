@@ -41,6 +41,15 @@ class FakeNetwork {
     const std::lock_guard lock(mutex_);
     return ips_;
   }
+  // As the manager tells them, "" for none.
+  void told(const std::string& uid, const std::string& ns, const std::optional<Ip>& ip) {
+    const std::lock_guard lock(mutex_);
+    told_[uid] = ip ? ns + " " + ip->to_string() : "";
+  }
+  std::string told(const std::string& uid) {
+    const std::lock_guard lock(mutex_);
+    return told_[uid];
+  }
   void hold(const std::string& uid) {
     const std::lock_guard lock(mutex_);
     ips_[uid] = *Ip::parse("10.42.0.200");
@@ -49,6 +58,7 @@ class FakeNetwork {
  private:
   std::mutex mutex_;
   std::map<std::string, Ip> ips_;
+  std::map<std::string, std::string> told_;
   std::uint64_t last_ = 1;
 };
 
@@ -58,9 +68,13 @@ class PodManagerTest : public testing::Test {
   // An agent, or the next one after it.
   void start() {
     manager_.reset();
-    manager_ = std::make_unique<PodManager>(
-        *client_, clock_, runtime_, network_.connector(), events_,
-        PodWorkerOptions{"n1", *Ip::parse("192.0.2.6"), "cluster.local"});
+    PodWorkerOptions options{"n1", *Ip::parse("192.0.2.6"), "cluster.local"};
+    options.cluster_dns = *Ip::parse("10.96.0.10");
+    options.on_pod_ip = [this](const auto& uid, const auto& ns, const auto& ip) {
+      network_.told(uid, ns, ip);
+    };
+    manager_ = std::make_unique<PodManager>(*client_, clock_, runtime_, network_.connector(),
+                                            events_, options);
     manager_->start();
     ASSERT_TRUE(manager_->wait_adopted(std::chrono::steady_clock::now() + 60s));
   }
@@ -111,8 +125,11 @@ class PodManagerTest : public testing::Test {
 inline Json one(const std::string& policy = "Always") {
   return spec_of(policy, Json::array({container_json("c")}));
 }
+// Of its first container; one that says nothing as long as there is none.
 inline const Json& status_of(const Json& pod) {
-  return pod["status"]["containerStatuses"][0];
+  static const Json kNone = {{"state", Json::object()}, {"ready", nullptr}, {"started", nullptr}};
+  const Json* list = json_find(pod, {"status", "containerStatuses"});
+  return list != nullptr && !list->empty() ? list->front() : kNone;
 }
 inline int restarts_of(const Json& pod) {
   const Json* count = json_find(pod, {"status", "containerStatuses"});

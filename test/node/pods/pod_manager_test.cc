@@ -17,11 +17,12 @@ TEST_F(PodManagerTest, RunsAPod) {
   EXPECT_NE(etc.first.find(network_.ips()[uid].to_string() + "\tp\n"), std::string::npos);
   EXPECT_NE(etc.second.find("search default.svc.cluster.local svc.cluster.local cluster.local"),
             std::string::npos);
+  EXPECT_EQ(network_.told(uid), "default " + network_.ips()[uid].to_string());
   const auto spec = runtime_.read(runtime_.specs)[uid + "/c"];
   const std::map<std::string, std::string> env(spec.env.begin(), spec.env.end());
   EXPECT_EQ(env.at("POD_IP"), network_.ips()[uid].to_string());
   const auto seen = events();
-  EXPECT_TRUE(seen.contains("Normal Created Created container c"));
+  EXPECT_TRUE(seen.contains("Normal Created Created container: c"));
   EXPECT_TRUE(seen.contains("Normal Started Started container c"));
 }
 
@@ -69,6 +70,7 @@ TEST_F(PodManagerTest, CompletesAPodAndFreesItsAddress) {
   runtime_.end(uid, "c", 0);
   ASSERT_TRUE(await_phase("p", "Succeeded"));
   EXPECT_FALSE(network_.ips().contains(uid));
+  EXPECT_EQ(network_.told(uid), "");
   EXPECT_EQ(runtime_.list()->size(), 1U);  // with its logs
   ASSERT_TRUE(client_->remove(kPods, {"default", "p"}, {}));
   make("q", one());
@@ -174,6 +176,60 @@ TEST_F(PodManagerTest, AnImageItCannotRunWaitsBesideTheOthers) {
   ASSERT_TRUE(await_phase("p", "Running"));
 }
 
+TEST_F(PodManagerTest, AnImageThatIsMissingIsTriedAgainEverMoreRarely) {
+  start();
+  make("p", spec_of("Always", Json::array({container_json("c", "nginx")})));
+  const auto waits = [&](const std::string& reason) {
+    return await("p", [&](const Json& pod) {
+      return json_find(pod, {"status", "containerStatuses"}) &&
+             status_of(pod)["state"].value("/waiting/reason"_json_pointer, "") == reason;
+    });
+  };
+  const std::string why = "the runtime \"process\" runs only coracle/echo and coracle/host";
+  ASSERT_TRUE(waits("ErrImagePull"));
+  EXPECT_EQ(status_of(get("p"))["state"]["waiting"]["message"], why);
+  for (const auto delay : {10s, 20s, 40s}) {
+    advance(3s);
+    ASSERT_TRUE(waits("ImagePullBackOff"));
+    EXPECT_EQ(status_of(get("p"))["state"]["waiting"]["message"],
+              "Back-off pulling image \"nginx\": ErrImagePull: " + why);
+    advance(delay - 3s);
+    ASSERT_TRUE(waits("ErrImagePull"));
+  }
+  const auto seen = events();
+  for (const char* event :
+       {"Normal Pulling Pulling image \"nginx\"", "Warning Failed Error: ErrImagePull",
+        "Normal BackOff Back-off pulling image \"nginx\"",
+        "Warning Failed Error: ImagePullBackOff"})
+    EXPECT_TRUE(seen.contains(event)) << event;
+}
+
+TEST_F(PodManagerTest, AnImageThatIsNeverToBePulledAndOneThatIsNone) {
+  start();
+  Json never = container_json("c", "nginx");
+  never["imagePullPolicy"] = "Never";
+  make("p", spec_of("Always", Json::array({never})));
+  make("q", spec_of("Always", Json::array({container_json("c", "Nginx")})));
+  const auto waits = [&](const std::string& name, const Json& state) {
+    return await(name, [&](const Json& pod) {
+      const Json* waiting = json_find(status_of(pod), {"state", "waiting"});
+      return waiting != nullptr && *waiting == state;
+    });
+  };
+  const std::string message = "Container image \"nginx\" is not present with pull policy of Never";
+  EXPECT_TRUE(waits("p", {{"reason", "ErrImageNeverPull"}, {"message", message}}));
+  const std::string wrong =
+      "Failed to apply default image tag \"Nginx\": couldn't parse image name \"Nginx\": invalid "
+      "reference format: repository name (library/Nginx) must be lowercase";
+  EXPECT_TRUE(waits("q", {{"reason", "InvalidImageName"}, {"message", wrong}}));
+  const auto seen = events();
+  for (const std::string& event :
+       {"Warning ErrImageNeverPull " + message,
+        std::string("Warning Failed Error: ErrImageNeverPull"), "Warning InspectFailed " + wrong,
+        std::string("Warning Failed Error: InvalidImageName")})
+    EXPECT_TRUE(seen.contains(event)) << event;
+}
+
 TEST_F(PodManagerTest, AHostContainerNeedsACommand) {
   start();
   make("p", spec_of("Always", Json::array({container_json("c", "coracle/host")})));
@@ -201,11 +257,11 @@ TEST_F(PodManagerTest, TroubleIsToldAndTriedAgain) {
 TEST_F(PodManagerTest, SaysWhatItCannotDoOnce) {
   start();
   Json spec = one();
-  spec["shareProcessNamespace"] = true;
+  spec["hostIPC"] = true;
   make("p", spec);
   ASSERT_TRUE(await_phase("p", "Running"));
   EXPECT_TRUE(events().contains(
-      "Warning Unsupported spec.shareProcessNamespace is not supported by the runtime \"process\" "
+      "Warning Unsupported spec.hostIPC is not supported by the runtime \"process\" "
       "and has no effect"));
 }
 

@@ -136,14 +136,29 @@ TEST(Unsupported, NamesEveryFieldOnce) {
   c["securityContext"] = {{"privileged", true}};
   c["ports"] = Json::array({{{"containerPort", 80}}, {{"containerPort", 81}, {"hostPort", 81}}});
   c["resources"] = {{"requests", {{"cpu", "1"}}}};
-  const Scene s({{"containers", Json::array({c})},
-                 {"securityContext", Json::object()},
-                 {"hostPID", false},
-                 {"volumes", Json::array({{{"name", "kube-api-access-x"}, {"projected", {}}},
-                                          {{"name", "data"}, {"emptyDir", Json::object()}}})}});
+  c["volumeMounts"] = {
+      {{"name", "data"}, {"mountPath", "/a"}, {"mountPropagation", "None"}},
+      {{"name", "data"}, {"mountPath", "/b"}, {"mountPropagation", "HostToContainer"}}};
+  const Scene s(
+      {{"containers", Json::array({c})},
+       {"securityContext", Json::object()},
+       {"hostPID", false},
+       {"volumes",
+        Json::array({{{"name", "kube-api-access-x"}, {"projected", {}}},
+                     {{"name", "data"}, {"emptyDir", Json::object()}},
+                     {{"name", "small"}, {"emptyDir", {{"sizeLimit", "1Mi"}}}},
+                     {{"name", "shm"}, {"emptyDir", {{"medium", "Memory"}, {"sizeLimit", "1Mi"}}}},
+                     {{"name", "all"},
+                      {"projected",
+                       {{"sources",
+                         {{{"secret", {{"name", "s"}}}},
+                          {{"serviceAccountToken", {{"path", "t"}}}}}}}}}})}});
   EXPECT_EQ(unsupported_fields(s.pod),
-            (std::vector<std::string>{"spec.volumes[1]", "spec.containers[0].securityContext",
-                                      "spec.containers[0].ports[1].hostPort"}));
+            (std::vector<std::string>{"spec.volumes[2].emptyDir.sizeLimit",
+                                      "spec.volumes[4].projected.sources[1].serviceAccountToken",
+                                      "spec.containers[0].ports[1].hostPort",
+                                      "spec.containers[0].volumeMounts[1].mountPropagation",
+                                      "spec.containers[0].securityContext.privileged"}));
   EXPECT_TRUE(unsupported_fields(Scene().pod).empty());
 }
 

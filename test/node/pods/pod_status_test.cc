@@ -39,6 +39,23 @@ TEST(PodStatus, OfAPodThatIsBeingMade) {
   EXPECT_EQ(condition(status, "Ready")["message"], "containers with unready status: [c]");
 }
 
+TEST(PodStatus, AddressesFollowTheNode) {
+  const StatusFacts moved{*Ip::parse("192.0.2.7"), kFacts.now};
+  Scene pod;
+  pod.up().running("c", 0);
+  const Json own = compute_pod_status(pod.view(), moved);
+  EXPECT_EQ(own["hostIP"], "192.0.2.7");
+  EXPECT_EQ(own["podIP"], "10.42.0.5");
+  Json spec = spec_of("Always", Json::array({container_json("c")}));
+  spec["hostNetwork"] = true;
+  // An adopted one, whose address only its status tells.
+  Scene host(spec, {{"podIP", "192.0.2.6"}, {"podIPs", {{{"ip", "192.0.2.6"}}}}});
+  const Json shared = compute_pod_status(host.view(), moved);
+  EXPECT_EQ(shared["podIP"], "192.0.2.7");
+  EXPECT_EQ(shared["podIPs"], Json::array({{{"ip", "192.0.2.7"}}}));
+  EXPECT_FALSE(compute_pod_status(Scene(spec).view(), moved).contains("podIP")) << "not made yet";
+}
+
 TEST(PodStatus, OfARunningPod) {
   Scene s;
   s.up().running("c", 2);

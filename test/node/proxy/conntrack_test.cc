@@ -55,5 +55,25 @@ TEST(StaleUdpFlows, NoneWithoutAChangeOrForTcp) {
   EXPECT_FALSE(StaleUdpFlows(dns({"10.42.0.2"}), {}).empty());
 }
 
+TEST(UnservedFlows, AreThoseThatNobodyRewrote) {
+  const UnservedFlows udp(dns({"10.42.0.2"}));
+  const UnservedFlows tcp(dns({"10.42.0.2"}, Protocol::Tcp));
+  Flow flow{ip("10.96.0.10"), 53, ip("10.96.0.10"), 53, Protocol::Udp, true};
+  EXPECT_TRUE(udp.contains(flow));
+  EXPECT_FALSE(tcp.contains(flow));
+  flow.protocol = Protocol::Tcp;
+  EXPECT_FALSE(udp.contains(flow));
+  EXPECT_FALSE(tcp.contains(flow)) << "somebody answers: that is no business of ours";
+  flow.answered = false;
+  EXPECT_TRUE(tcp.contains(flow));
+  flow.to_port = flow.target_port = 54;
+  EXPECT_FALSE(tcp.contains(flow));
+  flow = {ip("10.96.0.10"), 53, ip("10.42.0.2"), 5353, Protocol::Tcp, false};
+  EXPECT_FALSE(tcp.contains(flow)) << "it met the rules";
+  flow = {ip("192.0.2.1"), 30053, ip("192.0.2.1"), 30053, Protocol::Tcp, false};
+  EXPECT_FALSE(tcp.contains(flow)) << "the node refuses it at once";
+  EXPECT_TRUE(UnservedFlows(dns({}, Protocol::Tcp)).empty());
+}
+
 }  // namespace
 }  // namespace coracle::proxy

@@ -73,18 +73,20 @@ class Repair : public IptablesKernel {
                                             {"ports", {{{"port", 80}, {"nodePort", 30080}}}}}}})));
     ASSERT_TRUE(client_->create(resources::kEndpointSlices, slice({"10.42.0.2"})));
     in_namespace(ns("node"), [&] {
+      services_ = std::make_unique<ServiceCache>(*client_, "");
       proxier_ = std::make_unique<Proxier>(
-          *client_, system_clock(), ProxierConfig{"n1", "iptables", config()},
+          *services_, system_clock(), ProxierConfig{"n1", "iptables", config()},
           std::make_unique<CountingBackend>(std::make_unique<IptablesBackend>(*tool_, config()),
                                             counts_));
       proxier_->start();
+      services_->start();
     });
     ASSERT_TRUE(proxier_->wait_synced(std::chrono::steady_clock::now() + 60s));
     good_ = saved();
     ASSERT_THAT(good_, ::testing::HasSubstr("10.42.0.2:8080"));
   }
   void TearDown() override {
-    if (proxier_) proxier_->stop();
+    if (services_) services_->stop();
     proxier_.reset();
     IptablesKernel::TearDown();
   }
@@ -144,6 +146,7 @@ class Repair : public IptablesKernel {
 
   test::RegistryClient client_{system_clock()};
   CountingBackend::Counts counts_;
+  std::unique_ptr<ServiceCache> services_;
   std::unique_ptr<Proxier> proxier_;
   std::string good_;
 };
@@ -197,7 +200,10 @@ TEST_P(Repair, OurOwnChangesAndThoseOfOthersElsewhereAreNoDamage) {
         "203.0.113.8/32 -j DROP\nCOMMIT\n");
     serve_from({"10.42.0.2"});
   }
-  // What is seen last is seen after all that.
+  // What is seen last is seen after all that, and after what the proxy knows of its own last
+  // change.
+  ASSERT_TRUE(repaired("the last change of ours"));
+  ASSERT_TRUE(proxier_->wait_synced(std::chrono::steady_clock::now() + 60s));
   change("*nat\n-F KUBE-SERVICES\nCOMMIT\n");
   EXPECT_TRUE(repaired("a flush behind them"));
   ASSERT_TRUE(proxier_->wait_synced(std::chrono::steady_clock::now() + 60s));

@@ -140,5 +140,19 @@ TEST(ServiceTable, SlicesAreJoinedAndAnAddressCountsOnce) {
   EXPECT_EQ(names(rows[0].cluster_endpoints), "10.42.0.2:8080*");
 }
 
+TEST(ServiceTable, WhatTheNodeItselfAnswersHasNoRow) {
+  ServiceView view;
+  view.services.push_back(decoded<Service>(service_text(
+      R"("clusterIP":"10.96.0.10","ports":[{"name":"dns","port":53,"protocol":"UDP"},
+{"name":"dns-tcp","port":53,"protocol":"TCP"},{"name":"metrics","port":9153,"protocol":"TCP"}])")));
+  EXPECT_EQ(service_table(view).ports.size(), 3U);
+  view.cluster_dns = *Ip::parse("10.96.0.10");
+  const auto rows = service_table(view).ports;
+  ASSERT_EQ(rows.size(), 1U);
+  EXPECT_EQ(rows[0].port_name, "metrics");
+  view.cluster_dns = *Ip::parse("10.96.0.11");
+  EXPECT_EQ(service_table(view).ports.size(), 3U);
+}
+
 }  // namespace
 }  // namespace coracle::proxy

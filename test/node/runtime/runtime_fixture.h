@@ -104,7 +104,8 @@ class ProcessRuntimeTest : public ::testing::Test {
   // As an agent's start does.
   void open() {
     runtime_.reset();
-    auto made = make_process_runtime({.data_dir = dir_}, system_clock());
+    auto made =
+        make_process_runtime({.data_dir = dir_, .pod_max_pids = pod_max_pids_}, system_clock());
     ASSERT_TRUE(made) << made.error().message;
     runtime_ = std::move(*made);
     runtime_->on_change([this](const std::string& uid) {
@@ -176,6 +177,7 @@ class ProcessRuntimeTest : public ::testing::Test {
   }
 
   std::string dir_;
+  std::int64_t pod_max_pids_ = ProcessRuntimeOptions{}.pod_max_pids;  // from the next open() on
   std::unique_ptr<Runtime> runtime_;
   std::mutex mutex_;
   std::condition_variable heard_;

@@ -1,0 +1,24 @@
+// What the node's DNS server has counted, on /metrics of the process while this object lives. An
+// agent that runs alone has no such door: there nobody sees it.
+#pragma once
+
+#include <coracle/metrics.h>
+
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "dns/responder.h"
+
+namespace coracle::dns {
+
+class DnsMetrics {
+ public:
+  // `source` is called when somebody reads the metrics, from any thread.
+  explicit DnsMetrics(const std::function<Counters()>& source);
+
+ private:
+  std::vector<std::unique_ptr<metrics::Family>> families_;
+};
+
+}  // namespace coracle::dns
