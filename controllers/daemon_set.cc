@@ -6,10 +6,7 @@ namespace coracle {
 
 Result<Again> DaemonSetController::reconcile(const ObjectKey& key) {
   const auto set = TRY(get_live<DaemonSet>(client_, resources::kDaemonSets, key));
-  if (set == nullptr) {
-    pods_.forget(key);
-    return Again{};
-  }
+  if (set == nullptr) return pods_.gone(key);
   const auto [history, hash] = TRY(history_.keep(*set));
   const auto owned = TRY(owned_pods(*set));
   const DaemonSetPlan plan = compute_daemon_set(*set, nodes_.list(), owned, hash, clock_.now());
@@ -28,7 +25,7 @@ Result<Again> DaemonSetController::reconcile(const ObjectKey& key) {
 
 // Those that end among them: their node is not free yet.
 Result<std::vector<PodPtr>> DaemonSetController::owned_pods(const DaemonSet& set) {
-  const auto pods = TRY(pods_.pods(set.meta.key()));
+  const auto pods = TRY(pods_.pods(set, set.status.observed_generation == 0));
   Claims<Pod> claims = claim_all(set, pods);
   TRY(pods_.settle(set.meta, claims));
   return std::move(claims.owned);

@@ -40,14 +40,11 @@ std::string scaled(const std::string& set, std::int64_t from, std::int64_t to) {
 
 }  // namespace
 
-// The Deployment is read live, its sets from the cache and, where this controller wrote itself,
-// live too: sizes are never computed from older ones.
+// The Deployment is read live, its sets from the cache and, where this controller wrote itself or
+// the Deployment has just come, live too: sizes are never computed from older ones.
 Result<Again> DeploymentController::reconcile(const ObjectKey& key) {
   const DeploymentPtr deployment = TRY(get_live<Deployment>(client_, resources::kDeployments, key));
-  if (deployment == nullptr) {
-    ledger_.forget(key);
-    return Again{};
-  }
+  if (deployment == nullptr) return TRY(ledger_.outlives(key)) ? Again{kLedgerPause} : Again{};
   ReplicaSets sets = TRY(owned_sets(*deployment));
   Result<void> done;
   if (!deployment->meta.deleting()) {
@@ -68,7 +65,9 @@ Result<Again> DeploymentController::reconcile(const ObjectKey& key) {
 
 Result<ReplicaSets> DeploymentController::owned_sets(const Deployment& deployment) {
   const ObjectKey key = deployment.meta.key();
-  const auto sets = TRY(ledger_.refresh(key, sets_.by_index("namespace", key.ns)));
+  auto sets = TRY(ledger_.refresh(key, sets_.by_index("namespace", key.ns)));
+  if (deployment.status.observed_generation == 0)
+    sets = TRY(ledger_.look(key.ns, deployment.selector, std::move(sets)));
   const Claims<ReplicaSet> claims = claim_all(deployment, sets);
   TRY(settle_claims(client_, resources::kReplicaSets, claims, resources::kDeployments,
                     deployment.meta, ledger_));

@@ -98,8 +98,8 @@ Result<bool> GarbageCollector::exists(const Item& dependent, const OwnerReferenc
 }
 
 Result<void> GarbageCollector::collect(const Item& item, const OwnerFindings& owners) {
-  const bool has_dependents = !graph_.dependents(item.object->uid).empty();
-  switch (garbage_action(owners, has_dependents)) {
+  const bool waits = !owners.waiting.empty() && TRY(has_dependents(item));
+  switch (garbage_action(owners, waits)) {
     case GarbageAction::Keep:
       return {};
     case GarbageAction::DropReferences: {
@@ -116,22 +116,56 @@ Result<void> GarbageCollector::collect(const Item& item, const OwnerFindings& ow
   return {};
 }
 
+// The caches of two kinds need not be of the same moment: what was made just before its owner's
+// deletion may be missing in the graph, and must not be missed when the owner is let go.
+Result<std::vector<OwnerGraph::Item>> GarbageCollector::live_dependents(const Item& owner) {
+  std::vector<Item> out;
+  const std::string& ns = owner.object->ns;
+  for (const Resource* resource : graph_.resources()) {
+    if (!ns.empty() && !resource->namespaced) continue;
+    const auto list = TRY(client_.list(*resource, {.ns = resource->namespaced ? ns : ""}));
+    for (const Object& object : list.items) {
+      auto meta = std::make_shared<const Meta>(object.meta());
+      const auto& owners = meta->owners;
+      if (std::any_of(owners.begin(), owners.end(),
+                      [&](const OwnerReference& o) { return o.uid == owner.object->uid; }))
+        out.push_back({resource, std::move(meta)});
+    }
+  }
+  return out;
+}
+
+// Pods are many and seldom own anything: for them the graph will do.
+Result<bool> GarbageCollector::has_dependents(const Item& item) {
+  if (!graph_.dependents(item.object->uid).empty()) return true;
+  if (item.resource->plural == "pods") return false;
+  return !TRY(live_dependents(item)).empty();
+}
+
 // Foreground deletion: first the dependents, then the finalizer that holds the owner.
 Result<void> GarbageCollector::delete_dependents(const Item& owner) {
   const std::string& uid = owner.object->uid;
+  // Their end brings this key again.
+  if (TRY(delete_each(graph_.dependents(uid), uid))) return {};
+  if (TRY(delete_each(TRY(live_dependents(owner)), uid))) return {};
+  return drop_finalizer(owner, "foregroundDeletion");
+}
+
+// Whether one of them holds up the owner.
+Result<bool> GarbageCollector::delete_each(const std::vector<Item>& dependents,
+                                           const std::string& owner_uid) {
   bool blocked = false;
-  for (const Item& dependent : graph_.dependents(uid)) {
-    if (blocks(*dependent.object, uid)) blocked = true;
+  for (const Item& dependent : dependents) {
+    if (blocks(*dependent.object, owner_uid)) blocked = true;
     if (dependent.object->deleting()) continue;
     const OwnerFindings others = TRY(examine(dependent));
     TRY(collect(dependent, others));
   }
-  if (blocked) return {};  // their end brings this key again
-  return drop_finalizer(owner, "foregroundDeletion");
+  return blocked;
 }
 
 Result<void> GarbageCollector::orphan_dependents(const Item& owner) {
-  for (const Item& dependent : graph_.dependents(owner.object->uid))
+  for (const Item& dependent : TRY(live_dependents(owner)))
     TRY(drop_references(dependent, {owner.object->uid}));
   return drop_finalizer(owner, "orphan");
 }

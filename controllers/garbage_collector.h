@@ -65,6 +65,8 @@ class OwnerGraph {
   std::optional<Item> find(const ObjectKey& queue_key) const;
   std::optional<Item> find_uid(const std::string& uid) const;
   std::vector<Item> dependents(const std::string& uid) const;
+  // Every kind, as it was taken in.
+  std::vector<const Resource*> resources() const;
   // The kind an owner reference names; nullptr when it is not served.
   const Resource* resource_of(const OwnerReference& owner) const;
 
@@ -108,7 +110,10 @@ class GarbageCollector : public Reconciler {
   Result<OwnerFindings> examine(const Item& item);
   Result<bool> exists(const Item& dependent, const OwnerReference& owner, bool& waiting);
   Result<void> collect(const Item& item, const OwnerFindings& owners);
+  Result<std::vector<Item>> live_dependents(const Item& owner);
+  Result<bool> has_dependents(const Item& item);
   Result<void> delete_dependents(const Item& owner);
+  Result<bool> delete_each(const std::vector<Item>& dependents, const std::string& owner_uid);
   Result<void> orphan_dependents(const Item& owner);
   Result<void> drop_references(const Item& item, const std::set<std::string>& uids);
   Result<void> drop_finalizer(const Item& item, const std::string& finalizer);

@@ -1,11 +1,14 @@
 // Ledger: what a controller wrote and its cache does not show yet. Objects in it are read live, so
-// that no decision is taken twice because the cache lags behind. Used by one thread.
+// that no decision is taken twice because the cache lags behind. Owners are known by their keys, so
+// that what the last one of a name wrote counts for the next. Used by one thread.
 #pragma once
 
 #include <coracle/client.h>
 #include <coracle/informer.h>
+#include <coracle/labels.h>
 
 #include <algorithm>
+#include <chrono>
 #include <limits>
 #include <map>
 #include <memory>
@@ -14,6 +17,9 @@
 #include <vector>
 
 namespace coracle {
+
+// Until a cache is expected to show what was written.
+inline constexpr std::chrono::milliseconds kLedgerPause{50};
 
 template <typename T>
 class Ledger {
@@ -33,7 +39,25 @@ class Ledger {
     entries_[owner][object.meta.key()] = {
         object.meta.uid, there ? left->revision() : std::numeric_limits<Revision>::max()};
   }
-  void forget(const ObjectKey& owner) { entries_.erase(owner); }
+
+  // For an owner that is gone: whether something is left that the cache does not show, so that this
+  // has to be asked again.
+  Result<bool> outlives(const ObjectKey& owner) {
+    TRY(refresh(owner, {}));
+    return entries_.contains(owner);
+  }
+  // `cached` as it is with what matches the selector as it is now: for an owner that has just come,
+  // when the cache may still show that as somebody else's, or not at all.
+  Result<std::vector<Ptr>> look(const std::string& ns, const LabelSelector& selector,
+                                std::vector<Ptr> cached) {
+    std::erase_if(
+        cached, [&](const Ptr& p) { return p->meta.ns == ns && selector.matches(p->meta.labels); });
+    const auto live = TRY(client_.list(resource_, {.ns = ns}));
+    for (const Object& object : live.items)
+      if (selector.matches(object.meta().labels))
+        replace(cached, object.uid(), std::make_shared<const T>(TRY(T::decode(object))));
+    return cached;
+  }
 
   // `cached` as it is with what was written for the owner.
   Result<std::vector<Ptr>> refresh(const ObjectKey& owner, std::vector<Ptr> cached) {

@@ -73,6 +73,12 @@ std::vector<OwnerGraph::Item> OwnerGraph::dependents(const std::string& uid) con
   return out;
 }
 
+std::vector<const Resource*> OwnerGraph::resources() const {
+  std::vector<const Resource*> out;
+  for (const auto& kind : kinds_) out.push_back(&kind->resource);
+  return out;
+}
+
 const Resource* OwnerGraph::resource_of(const OwnerReference& owner) const {
   for (const auto& kind : kinds_)
     if (kind->resource.kind == owner.kind && kind->resource.group == group_of(owner.api_version))

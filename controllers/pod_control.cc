@@ -15,8 +15,14 @@ bool ends_namespace(const Error& error) {
 
 }  // namespace
 
-Result<std::vector<PodPtr>> PodControl::pods(const ObjectKey& owner) {
-  return ledger_.refresh(owner, pods_.by_index("namespace", owner.ns));
+Result<std::vector<PodPtr>> PodControl::pods(const Workload& owner, bool is_new) {
+  const std::string& ns = owner.meta.ns;
+  auto pods = TRY(ledger_.refresh(owner.meta.key(), pods_.by_index("namespace", ns)));
+  return is_new ? ledger_.look(ns, owner.selector, std::move(pods)) : std::move(pods);
+}
+
+Result<Again> PodControl::gone(const ObjectKey& owner) {
+  return TRY(ledger_.outlives(owner)) ? Again{kLedgerPause} : Again{};
 }
 
 Result<void> PodControl::settle(const Meta& owner, const Claims<Pod>& claims) {

@@ -39,15 +39,17 @@ class PodControl {
         events_(events),
         ledger_(client, resources::kPods, pods) {}
 
-  // All Pods of the owner's namespace, by the informer's index "namespace".
-  Result<std::vector<PodPtr>> pods(const ObjectKey& owner);
+  // All Pods of the owner's namespace, by the informer's index "namespace". `is_new`: the owner has
+  // just come, see Ledger::look.
+  Result<std::vector<PodPtr>> pods(const Workload& owner, bool is_new);
   Result<void> settle(const Meta& owner, const Claims<Pod>& claims);
   // Makes `count` Pods, in batches (slow_start.h). Conflict: the namespace takes nothing new.
   Result<void> create(const Meta& owner, std::size_t count,
                       const std::function<Object(std::size_t)>& pod);
   // One that is gone already counts as deleted.
   Result<void> remove(const Meta& owner, const Pod& pod);
-  void forget(const ObjectKey& owner) { ledger_.forget(owner); }
+  // When to look again after an owner that is gone.
+  Result<Again> gone(const ObjectKey& owner);
 
  private:
   Result<void> create_one(const Meta& owner, const Object& pod);

@@ -103,11 +103,8 @@ ReplicaSetFindings compute_replica_set_status(const ReplicaSet& set,
 // already counted out.
 Result<Again> ReplicaSetController::reconcile(const ObjectKey& key) {
   const ReplicaSetPtr set = TRY(get_live<ReplicaSet>(client_, resources::kReplicaSets, key));
-  if (set == nullptr) {
-    pods_.forget(key);
-    return Again{};
-  }
-  const auto pods = TRY(pods_.pods(key));
+  if (set == nullptr) return pods_.gone(key);
+  const auto pods = TRY(pods_.pods(*set, set->status.observed_generation == 0));
   std::vector<PodPtr> active;
   std::copy_if(pods.begin(), pods.end(), std::back_inserter(active),
                [](const PodPtr& pod) { return is_active(*pod); });

@@ -5,13 +5,9 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
-#include <condition_variable>
 #include <memory>
-#include <mutex>
 #include <set>
-#include <stop_token>
 #include <string>
-#include <thread>
 
 #include "support/registry_client.h"
 
@@ -110,27 +106,9 @@ class ControllersTest : public ::testing::Test {
     return api_.await(resource, key, [](const Json& o) { return o.is_null(); });
   }
 
-  // While it lives: what was refused because something changed meanwhile is tried again after a
-  // pause, which this clock has to be told of when nothing else goes on: seconds so few that no
-  // node is taken for lost.
-  std::jthread pauses() {
-    return std::jthread([this](const std::stop_token& settled) {
-      std::mutex mutex;
-      std::condition_variable_any never;
-      std::unique_lock lock(mutex);
-      while (pauses_left_ > 0) {
-        (void)never.wait_for(lock, settled, std::chrono::seconds(3), [] { return false; });
-        if (settled.stop_requested()) return;
-        --pauses_left_;
-        clock_.advance(std::chrono::seconds(1));
-      }
-    });
-  }
-
   ManualClock clock_;
   RegistryClient api_{clock_};
   std::unique_ptr<Controllers> controllers_;
-  int pauses_left_ = 5;
 };
 
 }  // namespace coracle::test

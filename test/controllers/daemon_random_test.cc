@@ -8,7 +8,6 @@
 #include <chrono>
 #include <map>
 #include <random>
-#include <thread>
 
 #include "controllers_fixture.h"
 #include "fake_kubelet.h"
@@ -89,8 +88,14 @@ class DaemonRandomTest : public ControllersTest {
     image_ = data["spec"]["template"]["spec"]["containers"][0]["image"].get<std::string>();
     change(PatchType::StrategicMerge, data);
   }
+  // Another DaemonSet of the name takes over what the first leaves behind.
+  void start_over() {
+    ASSERT_TRUE(api_->remove(resources::kDaemonSets, key_, {.propagation_policy = "Orphan"}));
+    ASSERT_TRUE(gone(resources::kDaemonSets, key_)) << log_;
+    make_set();
+  }
   void disturb() {
-    const int deed = pick(8);
+    const int deed = pick(9);
     log_ += " " + std::to_string(deed);
     switch (deed) {
       case 0:
@@ -113,6 +118,8 @@ class DaemonRandomTest : public ControllersTest {
             PatchType::StrategicMerge,
             {{"spec",
               {{"updateStrategy", {{"rollingUpdate", {{"maxUnavailable", unavailable_}}}}}}}});
+      case 7:
+        return start_over();
       default:
         return undo();
     }
@@ -141,7 +148,6 @@ class DaemonRandomTest : public ControllersTest {
                json_int(set, {"metadata", "generation"});
   }
   void settle() {
-    const std::jthread pausing = pauses();
     const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
     while (std::chrono::steady_clock::now() < deadline && !HasFailure()) {
       ASSERT_TRUE(api_.await(resources::kPods, {"default", "none"}, [&](const Json&) {

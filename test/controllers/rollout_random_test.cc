@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <chrono>
 #include <random>
-#include <thread>
 
 #include "controllers_fixture.h"
 #include "deployment_plan.h"
@@ -20,8 +19,7 @@ using test::ControllersTest;
 using test::FakeKubelet;
 
 struct PodSeen {
-  std::string image;
-  bool ready = false, deleting = false;
+  bool ready = false, deleting = false, owned = false;
 };
 
 // How the Deployment is meant to be; what it may look like until it is.
@@ -82,7 +80,7 @@ class RolloutRandomTest : public ControllersTest {
 
   // One random deed; the bounds are widened by what it excuses.
   void disturb() {
-    const int deed = pick(11);
+    const int deed = pick(13);
     log_ += " " + std::to_string(deed);
     switch (deed) {
       case 0:
@@ -113,6 +111,10 @@ class RolloutRandomTest : public ControllersTest {
         pause(true);
         set_image("i:" + std::to_string(++images_));
         return pause(false);
+      case 10:
+        return lose_set();
+      case 11:
+        return start_over();
       default:
         return add_orphan();
     }
@@ -164,6 +166,23 @@ class RolloutRandomTest : public ControllersTest {
     make(resources::kPods, orphan);
   }
 
+  // Somebody deletes one of its sets, and so the set's Pods: at most as many as there may be, and
+  // until they go, those that take their place are too many.
+  void lose_set() {
+    const Json set = any_set();
+    if (set.is_null()) return;
+    lost_ += most_;
+    added_ += most_;
+    const ObjectKey key{"default", set["metadata"]["name"]};
+    (void)api_->remove(resources::kReplicaSets, key, {}).has_value();
+  }
+  // Another Deployment of the name takes over what the first leaves behind.
+  void start_over() {
+    ASSERT_TRUE(api_->remove(resources::kDeployments, key_, {.propagation_policy = "Orphan"}));
+    ASSERT_TRUE(gone(resources::kDeployments, key_)) << log_;
+    make_deployment();
+  }
+
   // Looks at one event of a Pod, and at the bounds after it.
   void see(const WatchEvent& event) {
     const std::string name = event.object.name();
@@ -172,7 +191,7 @@ class RolloutRandomTest : public ControllersTest {
     seen_.erase(name);
     if (event.type != WatchEvent::Type::Deleted && pod.meta.ns == "default" &&
         app != pod.meta.labels.end() && app->second == "web")
-      seen_[name] = {pod.containers.front().image, pod.ready(), pod.meta.deleting()};
+      seen_[name] = {pod.ready(), pod.meta.deleting(), !pod.meta.owners.empty()};
     std::int64_t total = 0, available = 0;
     for (const auto& [key, one] : seen_) {
       total += one.deleting ? 0 : 1;
@@ -206,21 +225,40 @@ class RolloutRandomTest : public ControllersTest {
            number("updatedReplicas") == wanted_.replicas &&
            number("availableReplicas") == wanted_.replicas && number("unavailableReplicas") == 0;
   }
-  bool pods_as_wanted() const {
+  // What is left of a set that somebody deleted has gone, and what a set may adopt it has adopted.
+  bool pods_as_wanted() {
+    std::set<std::string> uids, hashes;  // of the sets
+    const auto sets = api_->list(resources::kReplicaSets, {.ns = "default"});
+    for (const Object& set : sets->items) {
+      uids.insert(set.uid());
+      hashes.insert(set.meta().labels[kTemplateHashLabel]);
+    }
     std::int64_t good = 0;
-    for (const auto& [name, pod] : seen_)
-      if (pod.image == wanted_.image && pod.ready && !pod.deleting) ++good;
-    return good == wanted_.replicas && seen_.size() == static_cast<std::size_t>(good);
+    const auto pods = api_->list(resources::kPods, {.ns = "default", .label_selector = "app=web"});
+    for (const Object& object : pods->items) {
+      Pod pod = *Pod::decode(object);
+      if (pod.meta.owners.empty()) {
+        if (hashes.contains(pod.meta.labels[kTemplateHashLabel])) return false;
+        continue;  // its set was deleted first: it stays, until a set of its labels comes
+      }
+      if (!uids.contains(pod.meta.owners.front().uid) || pod.meta.deleting() || !pod.ready() ||
+          pod.containers.front().image != wanted_.image)
+        return false;
+      ++good;
+    }
+    return good == wanted_.replicas;
   }
   void settle() {
-    const std::jthread pausing = pauses();
     const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
     while (std::chrono::steady_clock::now() < deadline && !HasFailure()) {
+      ASSERT_TRUE(api_.await(resources::kPods, {"default", "none"}, [&](const Json&) {
+        return pods_as_wanted();
+      })) << log_;
       ASSERT_TRUE(api_.await(resources::kDeployments, key_, [&](const Json& d) {
         return as_wanted(d);
       })) << log_;
       catch_up();
-      // The status may be a moment older than the Pods.
+      // The one may be a moment older than the other.
       if (pods_as_wanted() && as_wanted(api_.get(resources::kDeployments, key_))) return;
     }
     FAIL() << "does not settle:" << log_;
@@ -238,7 +276,9 @@ class RolloutRandomTest : public ControllersTest {
     for (int i = 0; i < phases && !HasFailure(); ++i) {
       most_ = wanted_.most();
       fewest_ = wanted_.fewest();
-      added_ = lost_ = 0;
+      added_ = std::count_if(seen_.begin(), seen_.end(),
+                             [](const auto& one) { return !one.second.owned; });
+      lost_ = 0;
       log_ += " |";
       const int deeds = 1 + pick(4);
       for (int k = 0; k < deeds; ++k) {

@@ -267,7 +267,7 @@ TEST_F(WorkloadsTest, ATakenNameOfARevisionIsACollision) {
   const std::string name = list(resources::kControllerRevisions)[0].name();
   ASSERT_TRUE(api_->remove(resources::kDaemonSets, {"default", "agent"},
                            {.propagation_policy = "Foreground"}));
-  ASSERT_TRUE(count(resources::kControllerRevisions, 0));
+  ASSERT_TRUE(gone(resources::kDaemonSets, {"default", "agent"}));
   node("a");
   make(resources::kControllerRevisions, {{"metadata", {{"name", name}, {"namespace", "default"}}},
                                          {"data", {{"others", true}}},
