@@ -32,6 +32,7 @@ Result<Again> NodeLifecycleController::reconcile(const ObjectKey&) {
     names.insert(node->meta.name);
     observe(*node, now);
   }
+  started_ = true;
   std::erase_if(health_, [&](const auto& known) { return !names.contains(known.first); });
   const Disruption state = disruption(nodes, now);
   // Whoever of them lives gets the time to say so, now that one of them has.
@@ -75,6 +76,11 @@ void NodeLifecycleController::observe(const Node& node, Time now) {
   const std::string renewed = lease == nullptr ? "" : lease->renew_time;
   Health& health = health_[node.meta.name];
   if (health.uid != node.meta.uid) {
+    // Those that were there before this process are known to have been told.
+    if (started_)
+      events_.normal(reference(node), "RegisteredNode",
+                     "Node " + node.meta.name + " event: Registered Node " + node.meta.name +
+                         " in Controller");
     health = {node.meta.uid, renewed, node.ready_heartbeat, now, node.ready, false, ""};
     health.pods_pending = node.condition("Ready") == "Unknown";
     return;

@@ -72,6 +72,7 @@ class NodeLifecycleController : public Reconciler {
   std::map<std::string, Health> health_;
   Time looked_{};  // at the nodes, last
   bool was_full_ = false;
+  bool started_ = false;  // has looked once
 };
 
 }  // namespace coracle

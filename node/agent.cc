@@ -105,7 +105,7 @@ class NodeAgent final : public Agent {
         registration_(client, clock,
                       read_node_facts(options_.node_name, options_.node_ip, options_.version,
                                       options_.data_dir),
-                      [this] { setup_.mark_dirty(); }),
+                      events_, [this] { setup_.mark_dirty(); }),
         peers_(client, [this] { setup_.mark_dirty(); }),
         probe_(
             {.node_name = options_.node_name,
@@ -334,8 +334,11 @@ Result<void> remove_sandboxes(const std::string& data_dir) {
 Result<std::unique_ptr<Agent>> Agent::create(Client& client, const Clock& clock,
                                              AgentOptions options) {
   TRY(check(options));
-  auto runtime = TRY(make_process_runtime(
-      {.data_dir = options.data_dir, .hidden_paths = {options.data_dir}}, clock));
+  auto runtime =
+      TRY(make_process_runtime({.data_dir = options.data_dir,
+                                .hidden_paths = {options.data_dir},
+                                .pod_max_pids = std::max<std::int64_t>(options.pod_max_pids, 0)},
+                               clock));
   TRY(PodNetwork::prepare(options.data_dir));
   auto services = TRY(make_service_parts(client, clock, options));
   logs::Outlet outlet =

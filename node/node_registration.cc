@@ -1,5 +1,6 @@
 #include "node_registration.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -35,13 +36,22 @@ bool add_labels(Object& node, const Object& wanted) {
   return changed;
 }
 
+bool is_ready(const Json& node) {
+  const Json* conditions = json_find(node, {"status", "conditions"});
+  return conditions != nullptr && conditions->is_array() &&
+         std::any_of(conditions->begin(), conditions->end(), [](const Json& c) {
+           return json_string(c, {"type"}) == "Ready" && json_string(c, {"status"}) == "True";
+         });
+}
+
 }  // namespace
 
 NodeRegistration::NodeRegistration(Client& client, const Clock& clock, NodeFacts facts,
-                                   std::function<void()> on_change)
+                                   EventRecorder& events, std::function<void()> on_change)
     : client_(client),
       clock_(clock),
       facts_(std::move(facts)),
+      events_(events),
       informer_(client, resources::kNodes, {.field_selector = "metadata.name=" + facts_.name}),
       ip_(facts_.ip),
       condition_{false, "NetworkNotReady", "the node agent is starting", ""},
@@ -159,10 +169,19 @@ Result<bool> NodeRegistration::write_node(const NodeFacts& facts, const NodeCond
   if (keep) ours.erase("conditions");
   status.update(ours);
   if (status != node->json().value("status", Json::object())) {
+    const bool was_ready = is_ready(node->json());
     node->json()["status"] = std::move(status);
-    TRY(client_.update(resources::kNodes, *node, "status"));
+    const Object now = TRY(client_.update(resources::kNodes, *node, "status"));
+    if (is_ready(now.json()) != was_ready) tell(!was_ready);
   }
   return keep;
+}
+
+// As the kubelet does: about the node by its name, before which a Node of that name may have gone.
+void NodeRegistration::tell(bool ready) {
+  const std::string reason = ready ? "NodeReady" : "NodeNotReady";
+  events_.normal({"v1", "Node", "", facts_.name, facts_.name, ""}, reason,
+                 "Node " + facts_.name + " status is now: " + reason);
 }
 
 Object NodeRegistration::lease_object(const Object& node) const {

@@ -6,6 +6,7 @@
 #include <coracle/api/node.h>
 #include <coracle/client.h>
 #include <coracle/clock.h>
+#include <coracle/events.h>
 #include <coracle/informer.h>
 #include <coracle/mutex.h>
 #include <coracle/net.h>
@@ -23,7 +24,8 @@ namespace coracle {
 class NodeRegistration {
  public:
   // `on_change` is called after the Node object changed, from a thread of ours.
-  NodeRegistration(Client& client, const Clock& clock, NodeFacts facts,
+  // `events` outlives it, and is told when the node becomes ready or ceases to be.
+  NodeRegistration(Client& client, const Clock& clock, NodeFacts facts, EventRecorder& events,
                    std::function<void()> on_change);
   ~NodeRegistration();  // stops
   NodeRegistration(const NodeRegistration&) = delete;
@@ -52,12 +54,14 @@ class NodeRegistration {
   // When a quarter of its duration has passed: the server says there how long it waits for a sign
   // of life.
   Result<void> renew_lease();
+  void tell(bool ready);
   Result<void> write_lease();
   Object lease_object(const Object& node) const;
 
   Client& client_;
   const Clock& clock_;
   const NodeFacts facts_;
+  EventRecorder& events_;
   Informer<Node> informer_;
   mutable Mutex mutex_;
   mutable CondVar changed_;

@@ -20,8 +20,7 @@ struct Settings {
   std::string data_dir, directory;  // the credential's
   std::string node_name;            // "" when not asked for
   Ip node_ip;
-  std::string resolv_conf;
-  DnsFlags dns;
+  NodeFlags node;
 };
 
 Result<Settings> read_flags(const AgentFlags& flags) {
@@ -31,8 +30,7 @@ Result<Settings> read_flags(const AgentFlags& flags) {
   if (out.data_dir.size() > 1 && out.data_dir.back() == '/') out.data_dir.pop_back();
   out.directory = out.data_dir + "/agent";
   out.node_name = flags.node_name;
-  out.resolv_conf = flags.resolv_conf;
-  out.dns = flags.dns;
+  out.node = flags.node;
   if (flags.node_ip.empty()) {
     out.node_ip = TRY(detect_node_ip());
     return out;
@@ -112,9 +110,10 @@ AgentOptions agent_options(const Settings& settings, const NodeCredential& crede
       .proxy_mode = credential.cluster.proxy_mode,
       .runtime = "process",
       .backend = credential.cluster.backend,
-      .resolv_conf = settings.resolv_conf,
-      .dns_stub_domains = settings.dns.stub_domains,
-      .dns_hosts = settings.dns.hosts,
+      .resolv_conf = settings.node.resolv_conf,
+      .dns_stub_domains = settings.node.dns_stub_domains,
+      .dns_hosts = settings.node.dns_hosts,
+      .pod_max_pids = settings.node.pod_max_pids,
       .version = "v" CORACLE_VERSION,
       .keep_lists = true,
       .on_server_announced = [&keeper](const std::string& url) { keeper.hint(url); },

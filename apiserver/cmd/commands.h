@@ -14,9 +14,11 @@
 
 namespace coracle {
 
-// "ZONE=IP[:PORT]" and "NAME=IP".
-struct DnsFlags {
-  std::vector<std::string> stub_domains, hosts;
+// What a server's own node is told as well as an agent's.
+struct NodeFlags {
+  std::string resolv_conf = "/etc/resolv.conf";
+  std::vector<std::string> dns_stub_domains, dns_hosts;  // "ZONE=IP[:PORT]" and "NAME=IP"
+  std::int64_t pod_max_pids = 4096;                      // -1: no limit
 };
 
 struct ServerFlags {
@@ -26,8 +28,7 @@ struct ServerFlags {
   std::string pod_cidr = "10.42.0.0/16", service_cidr = "10.96.0.0/16";
   std::string cluster_domain = "cluster.local", cluster_dns = "10.96.0.10";
   std::string proxy_mode = "iptables", backend = "vxlan", runtime = "process";
-  std::string resolv_conf = "/etc/resolv.conf";
-  DnsFlags dns;
+  NodeFlags node;
   bool no_agent = false;
   int node_monitor_grace_period = 8;  // seconds; what is silent for so long is NotReady a second on
   int not_ready_toleration = 300, unreachable_toleration = 300;  // seconds
@@ -36,8 +37,7 @@ int run_server(const ServerFlags& flags);
 
 struct AgentFlags {
   std::string server, token, data_dir = "/var/lib/coracle", node_name, node_ip;
-  std::string resolv_conf = "/etc/resolv.conf";
-  DnsFlags dns;
+  NodeFlags node;
   bool replace = false;
 };
 int run_agent(const AgentFlags& flags);

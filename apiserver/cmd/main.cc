@@ -11,15 +11,19 @@
 namespace coracle {
 namespace {
 
-void add_dns(CLI::App& app, std::string& path, DnsFlags& flags) {
-  app.add_option("--dns-stub-domain", flags.stub_domains,
+void add_node_options(CLI::App& app, NodeFlags& flags) {
+  app.add_option("--dns-stub-domain", flags.dns_stub_domains,
                  "ZONE=IP[:PORT]: who knows the names of a zone outside the cluster; repeatable")
       ->allow_extra_args(false);
-  app.add_option("--dns-host", flags.hosts,
+  app.add_option("--dns-host", flags.dns_hosts,
                  "NAME=IP: a name outside the cluster, of at least two labels; repeatable")
       ->allow_extra_args(false);
-  app.add_option("--resolv-conf", path,
+  app.add_option("--resolv-conf", flags.resolv_conf,
                  "whose servers this node asks for names outside the cluster; \"\": none")
+      ->capture_default_str();
+  app.add_option("--pod-max-pids", flags.pod_max_pids,
+                 "how many processes and threads a Pod of this node may have; -1: any number")
+      ->check(CLI::Range(-1, 4'194'304))
       ->capture_default_str();
 }
 
@@ -52,7 +56,7 @@ void add_server_options(CLI::App& app, ServerFlags& flags) {
       ->capture_default_str();
   app.add_option("--runtime", flags.runtime, "what runs containers: process")
       ->capture_default_str();
-  add_dns(app, flags.resolv_conf, flags.dns);
+  add_node_options(app, flags.node);
   app.add_option("--node-monitor-grace-period", flags.node_monitor_grace_period,
                  "seconds without a sign of life until a node is NotReady")
       ->check(CLI::Range(4, 86'400))
@@ -150,7 +154,7 @@ void add_agent(CLI::App& app, AgentFlags& flags, int& result) {
   agent->add_option("--node-name", flags.node_name, "this node's name (default: the host name)");
   agent->add_option("--node-ip", flags.node_ip,
                     "this node's address (default: that of the default route)");
-  add_dns(*agent, flags.resolv_conf, flags.dns);
+  add_node_options(*agent, flags.node);
   agent->add_flag("--replace", flags.replace,
                   "take the place of a node of this name that joined before");
   agent->callback([&] { result = run_agent(flags); });

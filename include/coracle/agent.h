@@ -37,6 +37,9 @@ struct AgentOptions {
   // "ZONE=IP[:PORT]", who knows a zone, and "NAME=IP", a host of at least two labels. Any number
   // for the same name.
   std::vector<std::string> dns_stub_domains = {}, dns_hosts = {};
+  // Processes and threads that a Pod may have at a time, where there are cgroups that count them;
+  // -1: any number. It counts for containers that start from now on.
+  std::int64_t pod_max_pids = 4096;
   // Called when the node has another address, from a thread of the agent. Null: nobody asks.
   std::function<void(const Ip&)> on_address = {};
   std::string version;  // shown as the node's kubeletVersion

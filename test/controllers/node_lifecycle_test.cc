@@ -161,6 +161,20 @@ TEST_F(NodeLifecycleTest, ASilentNodeIsUnknownWithinTenSecondsAndHeals) {
   EXPECT_TRUE(get("b").ready);
 }
 
+TEST_F(NodeLifecycleTest, AnEventTellsOfANodeThatIsNew) {
+  node("a");
+  look();  // the first look of a process: it may have been there for long
+  node("b");
+  pass(3, {"a", "b"});
+  events_.flush();
+  const auto list = api_->list(resources::kEvents, {.ns = "default"});
+  std::string told;
+  for (const Object& event : list->items)
+    told += json_string(event.json(), {"involvedObject", "name"}) + " " +
+            json_string(event.json(), {"reason"}) + "; ";
+  EXPECT_EQ(told, "b RegisteredNode; ");
+}
+
 TEST_F(NodeLifecycleTest, PodsAreEvictedWhenTheirTolerationEnds) {
   node("a");
   node("b");

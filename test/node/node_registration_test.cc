@@ -57,7 +57,8 @@ class NodeRegistrationTest : public testing::Test {
   ShiftedClock clock_;
   test::RegistryClient client_{clock_};
   std::atomic<int> changes_{0};
-  NodeRegistration registration_{*client_, clock_, facts(), [this] { ++changes_; }};
+  EventRecorder events_{*client_, clock_, "kubelet", "n1"};
+  NodeRegistration registration_{*client_, clock_, facts(), events_, [this] { ++changes_; }};
 };
 
 TEST_F(NodeRegistrationTest, RegistersAtOnceAndSaysWhenItIsReady) {
@@ -68,6 +69,35 @@ TEST_F(NodeRegistrationTest, RegistersAtOnceAndSaysWhenItIsReady) {
   registration_.set_condition(true, "KubeletReady", "up");
   ASSERT_TRUE(registration_.wait_ready(soon()));
   EXPECT_EQ(ready_of(client_.get(kNodes, kNode)), "True KubeletReady");
+}
+
+// Once for each change, and not when an agent starts over under a node that is ready.
+TEST_F(NodeRegistrationTest, AnEventTellsWhenItBecomesReadyOrCeasesToBe) {
+  const auto told = [&] {
+    events_.flush();
+    std::string out;
+    const auto list = client_->list(resources::kEvents, {.ns = "default"});
+    for (const Object& event : list->items)
+      out += json_string(event.json(), {"involvedObject", "name"}) + " " +
+             json_string(event.json(), {"reason"}) + " x" +
+             std::to_string(json_int(event.json(), {"count"})) + "; ";
+    return out;
+  };
+  registration_.start();
+  registration_.set_condition(true, "KubeletReady", "up");
+  ASSERT_TRUE(registration_.wait_ready(soon()));
+  EXPECT_EQ(told(), "n1 NodeReady x1; ");
+  registration_.stop();
+  NodeRegistration next(*client_, clock_, facts(), events_, [] {});
+  next.start();
+  next.set_condition(true, "KubeletReady", "up");
+  ASSERT_TRUE(next.wait_ready(soon()));
+  EXPECT_EQ(told(), "n1 NodeReady x1; ");
+  next.set_condition(false, "NetworkNotReady", "down");
+  ASSERT_TRUE(client_.await(
+      kNodes, kNode, [](const Json& node) { return ready_of(node) == "False NetworkNotReady"; }));
+  next.stop();  // what it was about to say has been said
+  EXPECT_EQ(told(), "n1 NodeReady x1; n1 NodeNotReady x1; ");
 }
 
 TEST_F(NodeRegistrationTest, LearnsItsPodCidr) {
@@ -148,7 +178,7 @@ TEST_F(NodeRegistrationTest, LeavesWhatOthersSetAndWritesNothingWithoutAChange) 
   EXPECT_EQ(node["spec"]["unschedulable"], true);
   registration_.stop();
   clock_.advance(3600s);
-  NodeRegistration next(*client_, clock_, facts(), [] {});
+  NodeRegistration next(*client_, clock_, facts(), events_, [] {});
   next.set_condition(true, "KubeletReady", "up");
   next.start();
   ASSERT_TRUE(next.wait_ready(soon()));
@@ -163,7 +193,7 @@ TEST_F(NodeRegistrationTest, StaysReadyWhileItStartsOver) {
   registration_.stop();
   ASSERT_TRUE(client_->patch(kNodes, kNode, PatchType::JsonMerge,
                              {{"status", {{"nodeInfo", {{"kubeletVersion", "old"}}}}}}, "status"));
-  NodeRegistration next(*client_, clock_, facts(), [] {});
+  NodeRegistration next(*client_, clock_, facts(), events_, [] {});
   next.start();
   // That it wrote its facts shows that it had its say.
   ASSERT_TRUE(client_.await(kNodes, kNode, [](const Json& node) {
@@ -187,7 +217,7 @@ TEST_F(NodeRegistrationTest, IsNotReadyAfterABootUntilItIs) {
   registration_.stop();
   NodeFacts booted = facts();
   booted.boot_id = "another";
-  NodeRegistration next(*client_, clock_, booted, [] {});
+  NodeRegistration next(*client_, clock_, booted, events_, [] {});
   next.start();
   EXPECT_TRUE(client_.await(
       kNodes, kNode, [](const Json& node) { return ready_of(node) == "False NetworkNotReady"; }));
