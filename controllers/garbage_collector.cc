@@ -6,6 +6,8 @@
 namespace coracle {
 namespace {
 
+constexpr std::size_t kMostLeft = 1024;
+
 bool has_finalizer(const Meta& object, const std::string& finalizer) {
   const auto& all = object.finalizers;
   return std::find(all.begin(), all.end(), finalizer) != all.end();
@@ -31,10 +33,9 @@ bool blocks(const Meta& dependent, const std::string& owner_uid) {
 }  // namespace
 
 GarbageAction garbage_action(const OwnerFindings& owners, bool has_dependents) {
-  if (!owners.solid.empty())
-    return owners.dangling.empty() && owners.waiting.empty() ? GarbageAction::Keep
-                                                             : GarbageAction::DropReferences;
-  if (owners.dangling.empty() && owners.waiting.empty()) return GarbageAction::Keep;
+  const bool ends = !owners.dangling.empty() || !owners.waiting.empty();
+  if (!owners.solid.empty() || !ends)
+    return ends || !owners.left.empty() ? GarbageAction::DropReferences : GarbageAction::Keep;
   return !owners.waiting.empty() && has_dependents ? GarbageAction::DeleteInForeground
                                                    : GarbageAction::Delete;
 }
@@ -58,7 +59,8 @@ Result<OwnerFindings> GarbageCollector::examine(const Item& item) {
   for (const OwnerReference& owner : item.object->owners) {
     bool waiting = false;
     if (!TRY(exists(item, owner, waiting))) {
-      out.dangling.push_back(owner);
+      const bool left = std::find(left_.begin(), left_.end(), owner.uid) != left_.end();
+      (left ? out.left : out.dangling).push_back(owner);
     } else if (waiting && owner.block_owner_deletion) {
       out.waiting.push_back(owner);
     } else {
@@ -104,7 +106,7 @@ Result<void> GarbageCollector::collect(const Item& item, const OwnerFindings& ow
       return {};
     case GarbageAction::DropReferences: {
       std::set<std::string> gone;
-      for (const auto* list : {&owners.dangling, &owners.waiting})
+      for (const auto* list : {&owners.dangling, &owners.waiting, &owners.left})
         for (const OwnerReference& owner : *list) gone.insert(owner.uid);
       return drop_references(item, gone);
     }
@@ -165,6 +167,9 @@ Result<bool> GarbageCollector::delete_each(const std::vector<Item>& dependents,
 }
 
 Result<void> GarbageCollector::orphan_dependents(const Item& owner) {
+  if (std::find(left_.begin(), left_.end(), owner.object->uid) == left_.end())
+    left_.push_back(owner.object->uid);
+  if (left_.size() > kMostLeft) left_.pop_front();
   for (const Item& dependent : TRY(live_dependents(owner)))
     TRY(drop_references(dependent, {owner.object->uid}));
   return drop_finalizer(owner, "orphan");

@@ -4,6 +4,7 @@
 #include <coracle/events.h>
 #include <coracle/informer.h>
 
+#include <deque>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -20,9 +21,10 @@ struct OwnerFindings {
   std::vector<OwnerReference> solid;     // exist
   std::vector<OwnerReference> dangling;  // do not
   std::vector<OwnerReference> waiting;   // are being deleted and wait for their dependents
+  std::vector<OwnerReference> left;      // are gone, and left their dependents behind as orphans
 };
 enum class GarbageAction { Keep, DropReferences, Delete, DeleteInForeground };
-// Pure: one living owner keeps an object.
+// Pure: one living owner keeps an object, and so does having been left by all the others.
 GarbageAction garbage_action(const OwnerFindings& owners, bool has_dependents);
 
 // The metadata of every object that can own or be owned, by kind.
@@ -123,6 +125,9 @@ class GarbageCollector : public Reconciler {
   Client& client_;
   const OwnerGraph& graph_;
   EventRecorder& events_;
+  // Uids of the last owners that left orphans: who was adopted by one of them just then, by a
+  // controller that did not know yet, is an orphan as well.
+  std::deque<std::string> left_;
 };
 
 }  // namespace coracle

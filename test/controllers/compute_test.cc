@@ -320,13 +320,16 @@ TEST(LoadBalancer, OnePortOneService) {
 
 TEST(GarbageAction, Table) {
   const OwnerReference o{"v1", "ConfigMap", "o", "uid", false, false};
-  EXPECT_EQ(garbage_action({{}, {}, {}}, false), GarbageAction::Keep);
-  EXPECT_EQ(garbage_action({{o}, {}, {}}, false), GarbageAction::Keep);
-  EXPECT_EQ(garbage_action({{o}, {o}, {}}, false), GarbageAction::DropReferences);
-  EXPECT_EQ(garbage_action({{o}, {}, {o}}, true), GarbageAction::DropReferences);
-  EXPECT_EQ(garbage_action({{}, {o}, {}}, true), GarbageAction::Delete);
-  EXPECT_EQ(garbage_action({{}, {}, {o}}, false), GarbageAction::Delete);
-  EXPECT_EQ(garbage_action({{}, {}, {o}}, true), GarbageAction::DeleteInForeground);
+  EXPECT_EQ(garbage_action({}, false), GarbageAction::Keep);
+  EXPECT_EQ(garbage_action({{o}, {}, {}, {}}, false), GarbageAction::Keep);
+  EXPECT_EQ(garbage_action({{o}, {o}, {}, {}}, false), GarbageAction::DropReferences);
+  EXPECT_EQ(garbage_action({{o}, {}, {o}, {}}, true), GarbageAction::DropReferences);
+  EXPECT_EQ(garbage_action({{}, {o}, {}, {}}, true), GarbageAction::Delete);
+  EXPECT_EQ(garbage_action({{}, {}, {o}, {}}, false), GarbageAction::Delete);
+  EXPECT_EQ(garbage_action({{}, {}, {o}, {}}, true), GarbageAction::DeleteInForeground);
+  EXPECT_EQ(garbage_action({{}, {}, {}, {o}}, false), GarbageAction::DropReferences);
+  EXPECT_EQ(garbage_action({{o}, {}, {}, {o}}, false), GarbageAction::DropReferences);
+  EXPECT_EQ(garbage_action({{}, {o}, {}, {o}}, false), GarbageAction::Delete);
 }
 
 }  // namespace

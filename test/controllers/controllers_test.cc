@@ -220,6 +220,16 @@ TEST_F(ControllersTest, DependentsGoWithTheirOwner) {
   ASSERT_TRUE(child.is_object());
   EXPECT_EQ(json_find(child, {"metadata", "ownerReferences"}), nullptr);
 
+  // One that a controller adopted just as its owner left all others behind.
+  const Json left = owner("left");
+  ASSERT_TRUE(
+      api_->remove(resources::kConfigMaps, {"default", "left"}, {.propagation_policy = "Orphan"}));
+  EXPECT_TRUE(gone(resources::kConfigMaps, {"default", "left"}));
+  owned("late-child", left, true);
+  EXPECT_TRUE(api_.await(resources::kConfigMaps, {"default", "late-child"}, [](const Json& c) {
+    return c.is_object() && json_find(c, {"metadata", "ownerReferences"}) == nullptr;
+  }));
+
   Json absent = {{"metadata", {{"name", "never"}, {"uid", "never-was"}}}};
   owned("stray", absent, false);
   EXPECT_TRUE(gone(resources::kConfigMaps, {"default", "stray"}));
