@@ -60,7 +60,7 @@ Result<void> check(const AgentOptions& options) {
   return {};
 }
 
-// What is made of the Services on this node.
+// What is made of the Services on this node. The cache tells the rules of a change before the DNS.
 struct ServiceParts {
   std::unique_ptr<ServiceCache> cache;
   std::unique_ptr<proxy::Proxier> proxier;
@@ -85,7 +85,10 @@ Result<ServiceParts> make_service_parts(Client& client, const Clock& clock,
        .pod_cidr = options.pod_cidr,
        .service_cidr = options.service_cidr,
        .resolv_conf = options.resolv_conf,
-       .names = TRY(dns::parse_static_names(options.dns_stub_domains, options.dns_hosts))}));
+       .names = TRY(dns::parse_static_names(options.dns_stub_domains, options.dns_hosts)),
+       .await_rules = [proxier = out.proxier.get()](auto deadline) {
+         (void)proxier->wait_synced(deadline);
+       }}));
   return out;
 }
 

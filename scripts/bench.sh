@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # bench.sh [NAME...]: benchmarks of the release build; JSON lines under build/bench/, a table on stdout. Root.
-# etcd and the CNI plugins are measured beside it when they are installed (etcd-server, containernetworking-plugins).
+# etcd, the CNI plugins and dnsmasq are measured beside it when they are installed (etcd-server,
+# containernetworking-plugins, dnsmasq-base and dnsperf).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/build.sh release bench >/dev/null

@@ -204,6 +204,7 @@ Result<bool> find_server(const std::string& directory, NodeCredential& credentia
     HttpClientOptions options = credential.client_options();
     options.server = candidate;
     const auto client = TRY(make_http_client(options));
+    const std::stop_callback cut(stop, [&client] { client->reconnect(); });
     const auto nodes = client->list(resources::kNodes, {.label_selector = kControlPlane});
     // One that refuses answers, too.
     const bool away =

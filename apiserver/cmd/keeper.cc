@@ -47,6 +47,7 @@ void Keeper::hint(const std::string& url) {
   if (url == current_ || vain_.contains(url) || vain_.size() >= kMostVain) return;
   hint_ = url;
   changed_.notify_all();
+  if (!following_) look_.request_stop();
 }
 
 void Keeper::unreachable() {
@@ -58,7 +59,16 @@ void Keeper::unreachable() {
 void Keeper::run(const std::stop_token& stop) {
   while (!stop.stop_requested()) {
     const auto hint = wait(stop);
-    if (!stop.stop_requested()) look(hint, stop);
+    std::stop_source over;
+    {
+      const MutexLock lock(mutex_);
+      // Another one may have come since.
+      over = look_ = std::stop_source();
+      following_ = hint.has_value();
+      if (!following_ && hint_) continue;
+    }
+    const std::stop_callback end(stop, [&over] { over.request_stop(); });
+    look(hint, over);
   }
 }
 
@@ -74,8 +84,8 @@ std::optional<std::string> Keeper::wait(const std::stop_token& stop) {
   return std::exchange(hint_, std::nullopt);
 }
 
-void Keeper::look(const std::optional<std::string>& hint, const std::stop_token& stop) {
-  const bool found = find(hint, stop);
+void Keeper::look(const std::optional<std::string>& hint, std::stop_source over) {
+  const bool found = find(hint, over.get_token());
   if (found && clock_.now() >= credential_.renew_at && clock_.steady_now() >= next_renewal_)
     renew();
   const Time now = clock_.steady_now();

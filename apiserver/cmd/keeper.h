@@ -20,7 +20,7 @@ class Keeper {
  public:
   // The credential is the one stored in `directory`. `client` uses it and must outlive the Keeper.
   Keeper(std::string directory, NodeCredential credential, HttpClient& client, const Clock& clock);
-  ~Keeper();  // stops; waits for a look under way, which is 5 s at most with each silent address
+  ~Keeper();  // stops, with a look under way
   Keeper(const Keeper&) = delete;
   Keeper& operator=(const Keeper&) = delete;
 
@@ -36,7 +36,7 @@ class Keeper {
   void run(const std::stop_token& stop);
   // Waits until there is a reason to look. What was said about the server's address, if anything.
   std::optional<std::string> wait(const std::stop_token& stop);
-  void look(const std::optional<std::string>& hint, const std::stop_token& stop);
+  void look(const std::optional<std::string>& hint, std::stop_source over);
   // Whether the server answers, at an address that it then has.
   bool find(const std::optional<std::string>& hint, const std::stop_token& stop);
   void renew();
@@ -52,6 +52,10 @@ class Keeper {
   CondVar changed_;
   std::string current_ CORACLE_GUARDED_BY(mutex_);  // where the client looks
   std::optional<std::string> hint_ CORACLE_GUARDED_BY(mutex_);
+  // The look under way, and whether it follows a hint. One that does not is cut short by a hint:
+  // where the server was may be silent for long.
+  std::stop_source look_ CORACLE_GUARDED_BY(mutex_);
+  bool following_ CORACLE_GUARDED_BY(mutex_) = false;
   // Hints that led nowhere, until when they are not followed.
   std::map<std::string, Time> vain_ CORACLE_GUARDED_BY(mutex_);
   bool unreachable_ CORACLE_GUARDED_BY(mutex_) = false;

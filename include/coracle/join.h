@@ -82,7 +82,7 @@ bool remember_servers(NodeCredential& credential, const std::vector<Object>& con
 // and remembers their addresses. The first that proves to be the cluster's comes to the front and
 // makes the result true when it was not there. The error of the first when none does. The
 // credential is stored when it changed. `hint`, where it may be now, is asked first; "" for none.
-// Gives up between two of them when `stop` is requested.
+// Gives up when `stop` is requested, soon if one of them is silent just then.
 Result<bool> find_server(const std::string& directory, NodeCredential& credential,
                          const std::string& hint = "", const std::stop_token& stop = {});
 

@@ -12,6 +12,8 @@ using namespace std::chrono_literals;
 constexpr SyncLoopOptions kLoop{
     .min_interval = 5ms, .full_interval = 600s, .retry_min = 100ms, .retry_max = 2s};
 
+constexpr auto kRulesPatience = 100ms;
+
 // Serials must not go back over a restart: seconds, as is the custom.
 std::uint32_t first_serial(const Clock& clock) {
   const auto now = clock.now().time_since_epoch();
@@ -159,6 +161,8 @@ void ClusterDns::compile() {
   const bool first = !std::exchange(filled_, true);
   if (first)
     for (const auto& service : services_.services()) touched.insert(service->meta.key());
+  else if (options_.await_rules && !touched.empty())
+    options_.await_rules(std::chrono::steady_clock::now() + kRulesPatience);
   bool changed = first;
   for (const ObjectKey& key : touched) {
     const auto service = services_.service(key);

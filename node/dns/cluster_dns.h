@@ -7,6 +7,7 @@
 #include <coracle/net.h>
 #include <coracle/result.h>
 
+#include <chrono>
 #include <cstddef>
 #include <functional>
 #include <map>
@@ -32,6 +33,10 @@ struct ClusterDnsOptions {
   // Whose servers are asked for what is outside the cluster; "": nobody is.
   std::string resolv_conf = "/etc/resolv.conf";
   StaticNames names = {};  // before those servers
+  // Called before a change is told: returns once this node's Service rules are up to date with the
+  // cache, or at the deadline. A name that leads nowhere yet costs its first user a second, until
+  // TCP tries again. Null: nobody makes rules.
+  std::function<void(std::chrono::steady_clock::time_point deadline)> await_rules = {};
 };
 
 class ClusterDns {

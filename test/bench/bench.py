@@ -17,6 +17,7 @@ import time
 
 sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "../e2e"))
 from api import Api  # noqa: E402  (as the tests use it)
+import names  # noqa: E402
 import pods  # noqa: E402
 import replace  # noqa: E402
 
@@ -344,6 +345,19 @@ def bench_replace():
         yield from replace.measure(CORACLE, lab.name, nodes, lab.api())
 
 
+def bench_dns():
+    """The cluster's DNS: memory of 10,000 Services' names, a lab's names when they are new, and dnsperf (beside dnsmasq)."""
+    done = subprocess.run([os.path.join(BUILD, "bench_dns"), "10000", "3"], stdout=subprocess.PIPE, check=True, timeout=120)
+    found = json.loads(next(line for line in done.stdout.decode().splitlines() if line.startswith("{")))
+    yield "memory of the names of 10,000 Services", found["names_mib"], "MiB"
+    yield "a changed Service among 10,000, to the new zone", found["change_us"], "us"
+    yield "one answer, without sockets", found["answer_us"], "us"
+    with Lab(2) as lab:
+        api = lab.api()
+        yield from names.measure(CORACLE, lab.name, api)
+        api.close()
+
+
 def bench_pods():
     """200 Pods of one Deployment on a lab of three nodes (CORACLE_BENCH_PODS: another number), and their end."""
     with Lab(3) as lab:
@@ -391,7 +405,7 @@ class Lab:
 
     def __enter__(self):
         began = time.perf_counter()
-        self.call("up", "--nodes", str(self.nodes), "--backend", self.backend)
+        self.call("up", "--nodes", str(self.nodes), "--backend", self.backend, "--resolv-conf", "")
         self.up_seconds = time.perf_counter() - began
         return self
 
@@ -521,11 +535,11 @@ BENCHMARKS = {name[6:]: f for name, f in sorted(globals().items()) if name.start
 
 
 def main():
-    names = sys.argv[3:] or list(BENCHMARKS)
-    for name in names:
+    wanted = sys.argv[3:] or list(BENCHMARKS)
+    for name in wanted:
         if name not in BENCHMARKS:
             raise SystemExit(f"no benchmark {name}; there are: {', '.join(BENCHMARKS)}")
-    for name in names:
+    for name in wanted:
         with open(os.path.join(OUT, name + ".jsonl"), "a", encoding="utf-8") as out:
             for metric, value, unit in BENCHMARKS[name]():
                 print(f"{name:8} {metric:52} {value:12,.1f} {unit}", flush=True)

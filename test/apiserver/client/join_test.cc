@@ -12,6 +12,8 @@
 #include <thread>
 
 #include "support/api_fixture.h"
+#include "support/eventually.h"
+#include "support/tcp_server.h"
 
 namespace coracle {
 namespace {
@@ -320,6 +322,23 @@ TEST_F(JoinTest, AHintIsFollowedWhenTheServerIsThere) {
   std::stop_source stopped;
   stopped.request_stop();
   EXPECT_FALSE(find_server(dir_ + "/a", *joined, "", stopped.get_token()));
+}
+
+// Somebody knows better where the server is: nobody waits for the one that says nothing.
+TEST_F(JoinTest, ALookForTheServerIsCutShort) {
+  auto joined = join_cluster(flags("n1", "a"), system_clock());
+  ASSERT_TRUE(joined);
+  const test::Server silent("");
+  joined->servers = {"https://127.0.0.1:" + std::to_string(silent.port())};
+  std::stop_source over;
+  const std::jthread cutter([&] {
+    EXPECT_TRUE(test::eventually([&] { return silent.connections() == 1; }));
+    over.request_stop();
+  });
+  const auto found = find_server(dir_ + "/a", *joined, "", over.get_token());
+  ASSERT_FALSE(found);
+  EXPECT_EQ(found.error().code, Code::Unavailable)
+      << "not after its time: " << found.error().message;
 }
 
 TEST_F(JoinTest, TheServerIsKnownByItsAuthorityNotByItsAddress) {

@@ -6,7 +6,9 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <future>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "fake_upstream_server.h"
 #include "node/dns/socket_address.h"
@@ -139,6 +141,26 @@ TEST_F(ClusterDnsTest, FollowsServicesAndTheirEndpoints) {
   EXPECT_TRUE(becomes("NXDOMAIN", "later.default.svc.cluster.local"));
   ASSERT_TRUE(client_->remove(resources::kServices, {"default", "web"}, {}));
   EXPECT_TRUE(becomes("NXDOMAIN", "web.default.svc.cluster.local"));
+}
+
+TEST_F(ClusterDnsTest, ANameIsToldOnceItsRulesAreMade) {
+  ASSERT_TRUE(client_->create(resources::kServices, service("web", "10.96.1.1")));
+  std::promise<void> asked, made;
+  ClusterDnsOptions with = options();
+  with.await_rules = [&, first = true](auto) mutable {
+    if (!std::exchange(first, false)) return;
+    asked.set_value();
+    made.get_future().wait();
+  };
+  make(*client_, std::move(with));
+  start();
+  // What was there at the start has its rules.
+  EXPECT_TRUE(becomes("10.96.1.1", "web.default.svc.cluster.local"));
+  ASSERT_TRUE(client_->create(resources::kServices, service("later", "10.96.1.2")));
+  ASSERT_EQ(asked.get_future().wait_for(std::chrono::seconds(60)), std::future_status::ready);
+  EXPECT_EQ(ask("later.default.svc.cluster.local"), "NXDOMAIN");
+  made.set_value();
+  EXPECT_TRUE(becomes("10.96.1.2", "later.default.svc.cluster.local"));
 }
 
 TEST_F(ClusterDnsTest, UntilTheServicesAreKnownItDoesNotKnow) {
