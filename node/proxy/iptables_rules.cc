@@ -158,7 +158,8 @@ void Builder::add(const ServicePort& port) {
 }
 
 // Upstream's words: REJECT when nobody anywhere answers, DROP when the policy is Local and only
-// others do.
+// others do. For TCP it is a reset: the kernel sends a host one ICMP error a second
+// (net.ipv4.icmp_ratelimit), and who tries again within that second would hang.
 void Builder::add_without_endpoints(const ServicePort& port) {
   const bool none = port.cluster_endpoints.empty() && port.local_endpoints.empty();
   const bool no_internal =
@@ -166,7 +167,9 @@ void Builder::add_without_endpoints(const ServicePort& port) {
   const bool no_external =
       none || (port.external_local ? port.local_endpoints : port.cluster_endpoints).empty();
   const std::string why = none ? " has no endpoints" : " has no local endpoints";
-  const std::string verdict = none ? "-j REJECT" : "-j DROP";
+  const std::string reject =
+      port.protocol == Protocol::Tcp ? "-j REJECT --reject-with tcp-reset" : "-j REJECT";
+  const std::string verdict = none ? reject : "-j DROP";
   if (no_internal) {
     filter("KUBE-SERVICES")
         .push_back(to_address(port.cluster_ip, port.protocol, port.port) + " " +

@@ -21,7 +21,7 @@ const metrics::Gauge last_sync("kubeproxy_sync_proxy_rules_last_timestamp_second
                                [] { return last_success.load(); });
 
 constexpr SyncLoopOptions kLoop{
-    .min_interval = 20ms, .full_interval = 600s, .retry_min = 100ms, .retry_max = 2s};
+    .min_interval = 10ms, .full_interval = 600s, .retry_min = 100ms, .retry_max = 2s};
 
 }  // namespace
 

@@ -82,9 +82,12 @@ class Services(LabTest):
         self.lab.k("create", "service", "clusterip", "nobody", "--tcp=80:80")
         ip = self.cluster_ip("nobody")
         def refused():
-            code, _, err = self.lab.exec("curl", "-sSv", "--max-time", "5", f"http://{ip}/", pod="default/client", check=False)
+            # A lost SYN would be sent again after a second.
+            code, _, err = self.lab.exec("curl", "-sSv", "--max-time", "0.9", f"http://{ip}/", pod="default/client", check=False)
             return code == 7 and "refused" in err
         eventually(refused, "connection refused")
+        for _ in range(3):  # and so is the next who tries, however soon
+            self.assertTrue(refused())
         self.lab.k("delete", "service", "nobody")
 
     def test_hairpin(self):

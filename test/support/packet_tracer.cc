@@ -94,6 +94,7 @@ PacketTracer::Verdict PacketTracer::run_rule(const ChainId& id, std::size_t inde
   bool negate = false;
   bool rcheck = false;
   bool set = false;
+  bool reset = false;
   for (std::size_t i = 0; i < w.size(); ++i) {
     const std::string& option = w[i];
     if (option == "!") {
@@ -134,6 +135,8 @@ PacketTracer::Verdict PacketTracer::run_rule(const ChainId& id, std::size_t inde
       every = static_cast<unsigned>(std::stoul(value));
     else if (option == "-j")
       target = value;
+    else if (option == "--reject-with")
+      reset = value == "tcp-reset";
     else if (option == "--to-destination")
       to = value;
     else if (option == "--or-mark")
@@ -169,7 +172,11 @@ PacketTracer::Verdict PacketTracer::run_rule(const ChainId& id, std::size_t inde
   if (target == "RETURN") return Verdict::Return;
   if (target == "ACCEPT") return Verdict::Accept;
   if (target == "DROP") return Verdict::Drop;
-  if (target == "REJECT") return Verdict::Reject;
+  // Another way to refuse TCP would be heard of once a second.
+  if (target == "REJECT") {
+    if (reset != (state.protocol == "tcp")) throw std::runtime_error("how to refuse: " + rule);
+    return Verdict::Reject;
+  }
   return run_chain({id.table, target}, state, depth + 1);
 }
 
