@@ -68,7 +68,7 @@ void Keeper::run(const std::stop_token& stop) {
       if (!following_ && hint_) continue;
     }
     const std::stop_callback end(stop, [&over] { over.request_stop(); });
-    look(hint, over);
+    look(hint, over.get_token());
   }
 }
 
@@ -84,8 +84,8 @@ std::optional<std::string> Keeper::wait(const std::stop_token& stop) {
   return std::exchange(hint_, std::nullopt);
 }
 
-void Keeper::look(const std::optional<std::string>& hint, std::stop_source over) {
-  const bool found = find(hint, over.get_token());
+void Keeper::look(const std::optional<std::string>& hint, const std::stop_token& over) {
+  const bool found = find(hint, over);
   if (found && clock_.now() >= credential_.renew_at && clock_.steady_now() >= next_renewal_)
     renew();
   const Time now = clock_.steady_now();

@@ -36,7 +36,7 @@ class Keeper {
   void run(const std::stop_token& stop);
   // Waits until there is a reason to look. What was said about the server's address, if anything.
   std::optional<std::string> wait(const std::stop_token& stop);
-  void look(const std::optional<std::string>& hint, std::stop_source over);
+  void look(const std::optional<std::string>& hint, const std::stop_token& over);
   // Whether the server answers, at an address that it then has.
   bool find(const std::optional<std::string>& hint, const std::stop_token& stop);
   void renew();

@@ -7,6 +7,7 @@
 #include <optional>
 #include <string_view>
 #include <tuple>
+#include <utility>
 
 namespace coracle::proxy {
 namespace {
@@ -269,9 +270,11 @@ void Builder::add_balancing(const ServicePort& port, const std::string& chain,
   if (port.affinity_seconds > 0) {
     for (const ServiceEndpoint& e : to) {
       const std::string target = endpoint_chain(port.id(), port.protocol, e);
-      out.push_back(comment(port.id() + " -> " + e.ip.to_string() + ":" + std::to_string(e.port)) +
-                    " -m recent --name " + target + " --rcheck --seconds " +
-                    std::to_string(port.affinity_seconds) + " --reap -j " + target);
+      std::string rule =
+          comment(port.id() + " -> " + e.ip.to_string() + ":" + std::to_string(e.port));
+      rule.append(" -m recent --name ").append(target).append(" --rcheck --seconds ");
+      rule.append(std::to_string(port.affinity_seconds)).append(" --reap -j ").append(target);
+      out.push_back(std::move(rule));
     }
   }
   // Each rule takes the first of every n packets that reach it and leaves n-1 shares to the rules
