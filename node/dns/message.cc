@@ -343,17 +343,17 @@ void encode(const Query& query, const Reply& reply, std::size_t limit, std::stri
   set16(out, 2, flags);
 }
 
-std::string encode_question(std::uint16_t id, const Question& question) {
+std::string encode_question(std::uint16_t id, const Question& question, Extension extension) {
   std::string out;
   put16(out, id);
   put16(out, kRecursionDesired);
   put16(out, 1);
   put32(out, 0);
-  put16(out, 1);
+  put16(out, extension == Extension::Edns ? 1 : 0);
   out.append(question.name.wire());
   put16(out, question.type);
   put16(out, kClassIn);
-  put_opt(out, kMaxUdp, 0, false);
+  if (extension == Extension::Edns) put_opt(out, kMaxUdp, 0, false);
   return out;
 }
 
@@ -361,17 +361,21 @@ Result<Response> parse_response(Bytes packet) {
   const Error bad{Code::BadRequest, "not a whole reply to one question"};
   if (packet.size() < kHeader || (u16(packet, 2) & kResponse) == 0) return bad;
   const Packet read = read_packet(packet);
-  if (!read || ldns_pkt_qdcount(read.get()) != 1) return bad;
-  const ldns_rr* asked = ldns_rr_list_rr(ldns_pkt_question(read.get()), 0);
-  if (ldns_rr_get_class(asked) != LDNS_RR_CLASS_IN) return bad;
+  if (!read || ldns_pkt_qdcount(read.get()) > 1) return bad;
   Response out;
   out.id = ldns_pkt_id(read.get());
   out.truncated = ldns_pkt_tc(read.get());
-  out.question = {name_of(ldns_rr_owner(asked)),
-                  static_cast<std::uint16_t>(ldns_rr_get_type(asked))};
   const unsigned extended =
       ldns_pkt_edns(read.get()) ? ldns_pkt_edns_extended_rcode(read.get()) : 0U;
   out.reply.rcode = static_cast<Rcode>((extended << 4U) | ldns_pkt_get_rcode(read.get()));
+  if (ldns_pkt_qdcount(read.get()) == 0) {
+    if (out.reply.rcode != Rcode::FormErr && out.reply.rcode != Rcode::NotImp) return bad;
+    return out;
+  }
+  const ldns_rr* asked = ldns_rr_list_rr(ldns_pkt_question(read.get()), 0);
+  if (ldns_rr_get_class(asked) != LDNS_RR_CLASS_IN) return bad;
+  out.question = {name_of(ldns_rr_owner(asked)),
+                  static_cast<std::uint16_t>(ldns_rr_get_type(asked))};
   out.reply.answer = records_of(ldns_pkt_answer(read.get()));
   out.reply.authority = records_of(ldns_pkt_authority(read.get()));
   return out;

@@ -98,17 +98,21 @@ inline constexpr std::size_t kMaxTcp = 65535;
 // others with TC set. REQUIRES: limit >= 512.
 void encode(const Query& query, const Reply& reply, std::size_t limit, std::string& out);
 
-// A question of our own for an upstream server, with EDNS and recursion desired.
-std::string encode_question(std::uint16_t id, const Question& question);
+// A question of our own for an upstream server, with recursion desired. Some servers take none with
+// EDNS (RFC 6891, 7).
+enum class Extension { Edns, None };
+std::string encode_question(std::uint16_t id, const Question& question,
+                            Extension extension = Extension::Edns);
 
 // An upstream server's reply.
 struct Response {
   std::uint16_t id = 0;
   bool truncated = false;
-  Question question;
-  Reply reply;  // without additional records
+  std::optional<Question> question;  // none: from a server that could not read ours
+  Reply reply;                       // without additional records
 };
-// BadRequest for what is no whole reply of class IN to one question.
+// BadRequest for what is no whole reply of class IN to one question, or a FORMERR or NOTIMP to
+// none.
 Result<Response> parse_response(Bytes packet);
 
 }  // namespace coracle::dns

@@ -30,6 +30,11 @@ Bytes bytes_of(const std::string& data) {
   return {reinterpret_cast<const std::uint8_t*>(data.data()), data.size()};
 }
 
+// What a server says that does not know EDNS, or not ours.
+bool may_mean_edns(Rcode rcode) {
+  return rcode == Rcode::FormErr || rcode == Rcode::NotImp || rcode == Rcode::BadVers;
+}
+
 // What another server might know better.
 bool refuses(Rcode rcode) {
   return rcode != Rcode::NoError && rcode != Rcode::NxDomain;
@@ -46,6 +51,8 @@ struct Forwarder::Pending {
   // Of the try that runs:
   int fd = -1;
   bool tcp = false;
+  Extension extension = Extension::Edns;
+  bool retried = false;  // without EDNS, as the answer with it was an error
   std::uint16_t id = 0;
   Ip own;  // its address and port
   Port port = 0;
@@ -53,6 +60,13 @@ struct Forwarder::Pending {
   std::chrono::steady_clock::time_point deadline;
 
   const UpstreamServer& server() const { return servers[(tried - 1) % servers.size()]; }
+  // Nothing for what does not answer this: somebody guesses, or an answer to an earlier try.
+  std::optional<Response> read(Bytes packet) const {
+    auto response = parse_response(packet);
+    if (!response || response->id != id) return std::nullopt;
+    if (response->question && *response->question != question) return std::nullopt;
+    return std::move(*response);
+  }
 };
 
 Result<std::unique_ptr<Forwarder>> Forwarder::create(const Clock& clock, ForwarderOptions options) {
@@ -101,11 +115,22 @@ void Forwarder::next_try(Pending& pending) {
       std::max(options_.tries, std::min<std::size_t>(pending.servers.size(), 3));
   while (pending.tried < tries) {
     ++pending.tried;
+    pending.retried = false;
+    pending.extension = health_.takes_edns(pending.server(), clock_.steady_now()) ? Extension::Edns
+                                                                                  : Extension::None;
     if (send(pending)) return;
     health_.failed(pending.server(), clock_.steady_now());
     close(pending);
   }
   finish(pending, Error{Code::Unavailable, "no upstream server has answered"});
+}
+
+// The same try goes on.
+void Forwarder::send_plain(Pending& pending) {
+  close(pending);
+  pending.retried = true;
+  pending.extension = Extension::None;
+  if (!send(pending)) give_up_try(pending);
 }
 
 Result<void> Forwarder::send(Pending& pending) {
@@ -121,7 +146,7 @@ Result<void> Forwarder::send(Pending& pending) {
     return Error::from_errno(errno, "getsockname");
   pending.own = own.ip();
   pending.port = own.port();
-  const std::string packet = encode_question(pending.id, pending.question);
+  const std::string packet = encode_question(pending.id, pending.question, pending.extension);
   if (::send(pending.fd, packet.data(), packet.size(), MSG_NOSIGNAL) < 0)
     return Error::from_errno(errno, "an upstream server");
   pending.deadline = clock_.steady_now() + options_.try_timeout;
@@ -137,7 +162,7 @@ Result<void> Forwarder::start_tcp(Pending& pending) {
   if (pending.fd < 0) return Error::from_errno(errno, "socket");
   if (::connect(pending.fd, address.get(), address.size) != 0 && errno != EINPROGRESS)
     return Error::from_errno(errno, "an upstream server");
-  const std::string packet = encode_question(pending.id, pending.question);
+  const std::string packet = encode_question(pending.id, pending.question, pending.extension);
   pending.out =
       std::string{static_cast<char>(packet.size() >> 8U), static_cast<char>(packet.size() & 255U)} +
       packet;
@@ -191,11 +216,9 @@ void Forwarder::read_udp(Pending& pending) {
     const ssize_t size = ::recv(pending.fd, buffer.data(), buffer.size(), 0);
     if (size < 0 && (errno == EAGAIN || errno == EINTR)) return;
     if (size < 0) return give_up_try(pending);  // nobody listens there
-    const Bytes packet = Bytes(buffer).first(static_cast<std::size_t>(size));
-    const auto response = parse_response(packet);
-    // Somebody guesses, or an answer to an earlier try.
-    if (!response || response->id != pending.id || response->question != pending.question) continue;
-    if (!response->truncated) return take(pending, packet);
+    auto response = pending.read(Bytes(buffer).first(static_cast<std::size_t>(size)));
+    if (!response) continue;
+    if (!response->truncated) return take(pending, std::move(*response));
     if (!start_tcp(pending)) give_up_try(pending);
     return;
   }
@@ -219,17 +242,19 @@ void Forwarder::go_on_tcp(Pending& pending) {
   const Bytes in = bytes_of(pending.in);
   const std::size_t length = (static_cast<std::size_t>(in[0]) << 8U) | in[1];
   if (in.size() < 2 + length) return;
-  const auto response = parse_response(in.subspan(2, length));
-  if (!response || response->id != pending.id || response->question != pending.question)
-    return give_up_try(pending);
-  take(pending, in.subspan(2, length));
+  auto response = pending.read(in.subspan(2, length));
+  if (!response) return give_up_try(pending);
+  take(pending, std::move(*response));
 }
 
-void Forwarder::take(Pending& pending, Bytes packet) {
-  auto response = parse_response(packet);
-  if (!response) return give_up_try(pending);
+void Forwarder::take(Pending& pending, Response response) {
   health_.answered(pending.server());
-  if (!refuses(response->reply.rcode)) return finish(pending, std::move(response->reply));
+  const Rcode rcode = response.reply.rcode;
+  if (may_mean_edns(rcode) && pending.extension == Extension::Edns) return send_plain(pending);
+  if (!refuses(rcode)) {
+    if (pending.retried) health_.refused_edns(pending.server(), clock_.steady_now());
+    return finish(pending, std::move(response.reply));
+  }
   close(pending);
   next_try(pending);
 }

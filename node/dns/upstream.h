@@ -1,6 +1,8 @@
 // Asks upstream servers: UDP with a random ID from a socket, and so a source port, of its own for
-// each try, TCP for what was cut; the next server after silence or an error. Nobody waits for it:
-// its descriptor belongs into a loop that calls run(). Not thread-safe: one thread, the loop's.
+// each try, TCP for what was cut; the next server after silence or an error. A server that seems
+// not to take EDNS is asked again at once without it (RFC 6891, 6.2.2 and 7). Nobody waits for
+// this: its descriptor belongs into a loop that calls run(). Not thread-safe: one thread, the
+// loop's.
 #pragma once
 
 #include <coracle/clock.h>
@@ -66,11 +68,12 @@ class Forwarder final : public Upstream {
 
   void next_try(Pending& pending);
   Result<void> send(Pending& pending);
+  void send_plain(Pending& pending);
   Result<void> start_tcp(Pending& pending);
   void read(Pending& pending);
   void read_udp(Pending& pending);
   void go_on_tcp(Pending& pending);
-  void take(Pending& pending, Bytes packet);
+  void take(Pending& pending, Response response);
   void give_up_try(Pending& pending);
   void finish(Pending& pending, const Result<Reply>& result);
   Result<void> watch(Pending& pending, std::uint32_t events);

@@ -7,6 +7,7 @@ namespace {
 
 constexpr std::chrono::seconds kFirstPause{1};
 constexpr std::chrono::seconds kLongestPause{30};
+constexpr std::chrono::minutes kPlainFor{15};
 
 }  // namespace
 
@@ -44,6 +45,21 @@ void UpstreamHealth::failed(const UpstreamServer& server, Time now) {
   const auto pause = kFirstPause * (std::size_t{1} << std::min<std::size_t>(state->failures, 5));
   state->retry = now + std::min<std::chrono::seconds>(pause, kLongestPause);
   ++state->failures;
+}
+
+void UpstreamHealth::refused_edns(const UpstreamServer& server, Time now) {
+  if (State* state = find(server)) state->plain_until = now + kPlainFor;
+}
+
+bool UpstreamHealth::takes_edns(const UpstreamServer& server, Time now) const {
+  const State* state = find(server);
+  return state == nullptr || !state->plain_until || *state->plain_until <= now;
+}
+
+const UpstreamHealth::State* UpstreamHealth::find(const UpstreamServer& server) const {
+  const auto found = std::find_if(states_.begin(), states_.end(),
+                                  [&](const State& state) { return state.server == server; });
+  return found == states_.end() ? nullptr : &*found;
 }
 
 UpstreamHealth::State* UpstreamHealth::find(const UpstreamServer& server) {

@@ -1,5 +1,6 @@
 // Which of several upstream servers to ask first: those that answer, in the order given; then those
-// that do not, of which each is given a try when its time has come. Pure but for its memory.
+// that do not, of which each is given a try when its time has come. And which of them take no EDNS,
+// for a while, as servers are replaced. Pure but for its memory, a few words of each server.
 #pragma once
 
 #include <coracle/net.h>
@@ -7,6 +8,7 @@
 #include <chrono>
 #include <compare>
 #include <cstddef>
+#include <optional>
 #include <vector>
 
 namespace coracle::dns {
@@ -29,14 +31,19 @@ class UpstreamHealth {
   void answered(const UpstreamServer& server);
   // Silence or an error of the network: back-off from 1 to 30 seconds.
   void failed(const UpstreamServer& server, Time now);
+  // It has answered well only without EDNS: for 15 minutes it is asked so.
+  void refused_edns(const UpstreamServer& server, Time now);
+  bool takes_edns(const UpstreamServer& server, Time now) const;
 
  private:
   struct State {
     UpstreamServer server;
     std::size_t failures = 0;  // in a row
     Time retry{};
+    std::optional<Time> plain_until = {};  // without EDNS
   };
   State* find(const UpstreamServer& server);
+  const State* find(const UpstreamServer& server) const;
   std::vector<State> states_;
 };
 

@@ -103,8 +103,10 @@ void fuzz_dns(Input input) {
   if (!response) return;
   // What upstream says is passed on to Pods.
   Query query;
-  query.asked = std::string(response->question.name.wire()) + std::string("\0\1\0\1", 4);
-  query.question = response->question;
+  if (response->question) {
+    query.asked = std::string(response->question->name.wire()) + std::string("\0\1\0\1", 4);
+    query.question = *response->question;
+  }
   std::string out;
   encode(query, response->reply, kMaxTcp, out);
   const Input bytes(reinterpret_cast<const std::uint8_t*>(out.data()), out.size());
