@@ -1,7 +1,9 @@
 #include "dns/resolver.h"
 
 #include <algorithm>
+#include <functional>
 #include <iterator>
+#include <string_view>
 #include <utility>
 
 namespace coracle::dns {
@@ -33,6 +35,16 @@ Reply through_alias(const Question& question, const Name& target, std::uint32_t 
   return reply;
 }
 
+// The records of the asked type at the end of an alias' chain, which itself stays as it is.
+void rotate_last(std::vector<Record>& records, std::uint16_t type, std::uint32_t turn) {
+  const auto other = std::find_if(records.rbegin(), records.rend(), [&](const Record& record) {
+    return record.type != type || record.name != records.back().name;
+  });
+  const auto first = other.base();
+  const auto count = records.end() - first;
+  if (count > 1) std::rotate(first, first + turn % count, records.end());
+}
+
 }  // namespace
 
 struct Resolver::Search {
@@ -52,7 +64,7 @@ void Resolver::set_zone(std::shared_ptr<const Zone> zone, bool synced) {
 void Resolver::resolve(const Question& question, const std::string& pod_namespace,
                        const Done& done) {
   if (!zone_) return done(failure());
-  if (zone_->owns(question.name)) return resolve_zone(question, pod_namespace, done);
+  if (zone_->owns(question)) return resolve_zone(question, pod_namespace, done);
   if (is_private(question)) return done(zone_->negative(Rcode::NxDomain, question.name));
   resolve_outside(question,
                   [done](const Result<Reply>& reply) { done(reply ? *reply : failure()); });
@@ -62,7 +74,7 @@ void Resolver::resolve_zone(const Question& question, const std::string& pod_nam
                             const Done& done) {
   if (!synced_) return done(failure());
   ++counters_.zone;
-  ZoneAnswer answer = zone_->answer(question, turn_++);
+  ZoneAnswer answer = zone_->answer(question, turn_of(question)++);
   const bool lost = answer.reply.rcode == Rcode::NxDomain && answer.reply.answer.empty();
   if (lost && search(question, pod_namespace, answer.reply, done)) return;
   finish_zone(question, std::move(answer), done);
@@ -72,8 +84,8 @@ void Resolver::resolve_zone(const Question& question, const std::string& pod_nam
 void Resolver::finish_zone(const Question& question, ZoneAnswer answer, const Done& done) {
   if (!answer.follow) return done(answer.reply);
   const Question outside{*answer.follow, question.type};
-  if (zone_->owns(outside.name) || is_private(outside)) {
-    answer.reply.rcode = zone_->owns(outside.name) ? Rcode::ServFail : Rcode::NxDomain;
+  if (zone_->owns(outside) || is_private(outside)) {
+    answer.reply.rcode = zone_->owns(outside) ? Rcode::ServFail : Rcode::NxDomain;
     return done(answer.reply);
   }
   resolve_outside(outside, [reply = std::move(answer.reply), done](const Result<Reply>& found) {
@@ -102,8 +114,9 @@ bool Resolver::search(const Question& question, const std::string& pod_namespace
     if (const auto name = domain.with_prefix(below)) outside->candidates.push_back(*name);
   if (const auto bare = Name().with_prefix(below)) outside->candidates.push_back(*bare);
   // The cluster's names were tried; what has one label is not for others to hear.
-  std::erase_if(outside->candidates,
-                [&](const Name& name) { return zone_->owns(name) || name.label_count() < 2; });
+  std::erase_if(outside->candidates, [&](const Name& name) {
+    return zone_->owns({name, question.type}) || name.label_count() < 2;
+  });
   if (outside->candidates.empty()) return false;
   search_outside(outside);
   return true;
@@ -116,7 +129,7 @@ bool Resolver::search_zone(const Question& question, std::string_view below, con
     const auto candidate = base.with_prefix(below);
     if (!candidate) continue;
     const Question there{*candidate, question.type};
-    ZoneAnswer answer = zone_->answer(there, turn_);
+    ZoneAnswer answer = zone_->answer(there, turn_of(question));
     if (answer.reply.rcode == Rcode::NxDomain && answer.reply.answer.empty()) continue;
     ++counters_.searched;
     // No address of this family: all questions about a name must agree that it exists.
@@ -156,23 +169,24 @@ void Resolver::resolve_outside(const Question& question, const Outside& done) {
   auto found = cache_.find(question, clock_.steady_now());
   if (found && found->age == Cache::Age::Fresh) {
     ++counters_.cache_hits;
-    return done(std::move(found->reply));
+    return done(in_turn(question, std::move(found->reply)));
   }
   if (found && found->age == Cache::Age::Ending) {
     ++counters_.cache_hits;
     ++counters_.prefetches;
     fetch(question, [](const Result<Reply>&) {});
-    return done(std::move(found->reply));
+    return done(in_turn(question, std::move(found->reply)));
   }
   if (found && found->age == Cache::Age::Spared) {
     ++counters_.stale;
-    return done(std::move(found->reply));
+    return done(in_turn(question, std::move(found->reply)));
   }
   ++counters_.cache_misses;
-  fetch(question, [this, done, found](const Result<Reply>& reply) {
-    if (reply || !found) return done(reply);
+  fetch(question, [this, question, done, found](const Result<Reply>& reply) {
+    if (reply) return done(in_turn(question, *reply));
+    if (!found) return done(reply);
     ++counters_.stale;
-    done(found->reply);
+    done(in_turn(question, found->reply));
   });
 }
 
@@ -187,6 +201,17 @@ void Resolver::fetch(const Question& question, const Outside& done) {
     }
     done(reply);
   });
+}
+
+Reply Resolver::in_turn(const Question& question, Reply reply) {
+  if (question.type == type::kA || question.type == type::kAaaa)
+    rotate_last(reply.answer, question.type, turn_of(question)++);
+  return reply;
+}
+
+std::uint32_t& Resolver::turn_of(const Question& question) {
+  const std::size_t hash = std::hash<std::string_view>()(question.name.wire()) + question.type;
+  return turns_.at(hash % turns_.size());
 }
 
 }  // namespace coracle::dns

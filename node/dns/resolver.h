@@ -1,10 +1,12 @@
 // From a question to its answer: the zone, the cache, the upstream servers, and the search path
-// that a Pod's resolver would walk, walked here in one go. No sockets, no waiting; one thread, that
-// of the Upstream.
+// that a Pod's resolver would walk, walked here in one go. Records of one kind come in turn,
+// whoever knows them: each time that the same is asked, another one is the first. No sockets, no
+// waiting; one thread, that of the Upstream.
 #pragma once
 
 #include <coracle/clock.h>
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -67,6 +69,8 @@ class Resolver {
   using Outside = std::function<void(const Result<Reply>&)>;
   void resolve_outside(const Question& question, const Outside& done);
   void fetch(const Question& question, const Outside& done);
+  Reply in_turn(const Question& question, Reply reply);
+  std::uint32_t& turn_of(const Question& question);
 
   const Clock& clock_;
   Upstream& upstream_;
@@ -74,7 +78,9 @@ class Resolver {
   std::shared_ptr<const Zone> zone_;
   bool synced_ = false;
   std::vector<Name> host_search_;
-  std::uint32_t turn_ = 0;
+  // Of each question its own, as far as so few suffice: one that all shared would go on by two
+  // between questions for A and AAAA, and of two addresses the same would always be the first.
+  std::array<std::uint32_t, 256> turns_{};
   ResolverCounters counters_;
 };
 

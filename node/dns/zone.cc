@@ -1,8 +1,9 @@
 #include "dns/zone.h"
 
 #include <algorithm>
-#include <charconv>
 #include <utility>
+
+#include "dns/reverse_name.h"
 
 namespace coracle::dns {
 namespace {
@@ -30,46 +31,13 @@ std::string_view joined(std::string_view first, std::string_view second) {
   return {first.data() - 1, first.size() + second.size() + 2};
 }
 
-// What an in-addr.arpa name of 1 to 4 numbers stands for.
-std::optional<Cidr> reverse_range(const Name& name) {
-  static const Name arpa = *Name::parse("in-addr.arpa");
-  if (!name.is_under(arpa)) return std::nullopt;
-  const auto labels = labels_of(name.below(arpa));
-  if (!labels || labels->empty() || labels->size() > 4) return std::nullopt;
-  std::uint32_t ip = 0;
-  for (std::size_t i = 0; i < 4; ++i) {
-    unsigned byte = 0;
-    if (i < labels->size()) {
-      const std::string_view text = (*labels)[i];
-      const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), byte);
-      const bool canonical = text.size() == 1 || text.front() != '0';
-      if (error != std::errc() || end != text.data() + text.size() || byte > 255 || !canonical)
-        return std::nullopt;
-    }
-    ip = (ip << 8U) | byte;
-  }
-  return Cidr{Ip::v4(ip), static_cast<int>(labels->size() * 8)};
-}
-
-bool inside(const Cidr& range, const Cidr& outer) {
-  return outer.ip.is_v4() && range.prefix >= outer.prefix && outer.contains(range.ip);
-}
-
-// The reverse zone that an owned name belongs to: the CIDR's bytes, rounded up, but no single
-// address.
-Name reverse_apex(const Cidr& range, const Cidr& outer) {
-  const int bytes = std::min((outer.prefix + 7) / 8, 3);
-  std::string text = "in-addr.arpa";
-  for (int i = 0; i < std::max(bytes, 1); ++i)
-    text.insert(
-        0,
-        std::to_string((range.ip.to_v4() >> (24U - 8U * static_cast<unsigned>(i))) & 255U) + ".");
-  return *Name::parse(text);
-}
-
 void put32(std::string& out, std::uint32_t value) {
   for (int shift = 24; shift >= 0; shift -= 8)
     out += static_cast<char>((value >> static_cast<unsigned>(shift)) & 255U);
+}
+
+bool is_address(const Cidr& range) {
+  return range.prefix == static_cast<int>(range.ip.size() * 8);
 }
 
 Name child(const Name& parent, const char* label) {
@@ -182,8 +150,7 @@ class Zone::Lookup {
   }
 
   const ServiceRecords* find(std::string_view labels) const {
-    const std::size_t at = internal::StringHash()(labels) % internal::kShards;
-    const auto& shard = *zone_.snapshot_.services.at(at);
+    const auto& shard = *zone_.snapshot_.services.at(internal::shard_of(labels));
     const auto found = shard.find(labels);
     return found == shard.end() ? nullptr : found->second.get();
   }
@@ -252,38 +219,40 @@ class Zone::Lookup {
   }
 
   void reverse() {
-    const auto range = reverse_range(question_.name);
+    const auto range = parse_reverse(question_.name);
     if (!range) return finish(Exists::No, question_.name);
-    const std::uint32_t first = range->ip.to_v4();
-    const std::uint32_t last = range->last().to_v4();
-    bool exists = range->prefix <= 8 * static_cast<int>(apex_of_reverse(*range));
-    for (const auto& shard : zone_.snapshot_.reverse) {
-      const auto found = shard->lower_bound(first);
-      if (found == shard->end() || found->first > last) continue;
-      exists = true;
-      if (range->prefix == 32) add_pointers(found->second);
-      break;
-    }
-    add_reverse_apex(*range);
-    finish(exists ? Exists::Yes : Exists::No, question_.name);
+    if (is_address(*range))
+      if (const internal::Pointers* pointers = zone_.pointers_of(range->ip))
+        add_pointers(*pointers);
+    const Cidr* cidr = zone_.cidr_of(*range);
+    if (cidr == nullptr) return finish(Exists::Yes, question_.name);
+    const int apex = reverse_zone_bits(*cidr);
+    if (range->prefix == apex) add_reverse_apex();
+    finish(range->prefix <= apex || leads_anywhere(*range) ? Exists::Yes : Exists::No,
+           question_.name);
   }
 
-  std::size_t apex_of_reverse(const Cidr& range) const {
-    const Cidr& outer =
-        inside(range, config_.service_cidr) ? config_.service_cidr : config_.pod_cidr;
-    return reverse_apex(range, outer).label_count() - 2;
+  bool leads_anywhere(const Cidr& range) const {
+    const Ip last = range.last();
+    const auto& shards = zone_.snapshot_.reverse;
+    return std::any_of(shards.begin(), shards.end(), [&](const auto& shard) {
+      const auto next = internal::find_pointers(*shard, range.ip);
+      return next != shard->end() && next->ip <= last;
+    });
   }
 
-  void add_reverse_apex(const Cidr& range) {
-    if (range.prefix != 8 * static_cast<int>(apex_of_reverse(range))) return;
+  void add_reverse_apex() {
     add(question_.name, type::kNs, std::string(zone_server().wire()));
     if (question_.type == type::kSoa) found_.push_back(zone_.soa(question_.name));
   }
 
-  void add_pointers(const std::set<std::string>& names) {
-    for (const std::string& below : names) {
-      const auto name = child(config_.domain, "svc").with_prefix(below);
+  void add_pointers(const internal::Pointers& pointers) {
+    const Name services = child(config_.domain, "svc");
+    for (std::string_view left = pointers.names; !left.empty();) {
+      const std::size_t size = internal::first_name_size(left);
+      const auto name = services.with_prefix(left.substr(0, size - 1));
       if (name) add(question_.name, type::kPtr, std::string(name->wire()));
+      left.remove_prefix(size);
     }
   }
 
@@ -318,10 +287,24 @@ class Zone::Lookup {
   ZoneAnswer out_;
 };
 
-bool Zone::owns(const Name& name) const {
-  if (name.is_under(config_->domain)) return true;
-  const auto range = reverse_range(name);
-  return range && (inside(*range, config_->service_cidr) || inside(*range, config_->pod_cidr));
+bool Zone::owns(const Question& question) const {
+  if (question.name.is_under(config_->domain)) return true;
+  const auto range = parse_reverse(question.name);
+  if (!range) return false;
+  if (cidr_of(*range) != nullptr) return true;
+  return question.type == type::kPtr && is_address(*range) && pointers_of(range->ip) != nullptr;
+}
+
+const Cidr* Zone::cidr_of(const Cidr& range) const {
+  for (const Cidr* cidr : {&config_->service_cidr, &config_->pod_cidr})
+    if (range.prefix >= cidr->prefix && cidr->contains(range.ip)) return cidr;
+  return nullptr;
+}
+
+const internal::Pointers* Zone::pointers_of(const Ip& ip) const {
+  const internal::ReverseShard& shard = *snapshot_.reverse.at(internal::shard_of(ip));
+  const auto found = internal::find_pointers(shard, ip);
+  return found == shard.end() || found->ip != ip ? nullptr : &*found;
 }
 
 ZoneAnswer Zone::answer(const Question& question, std::uint32_t turn) const {
@@ -330,9 +313,9 @@ ZoneAnswer Zone::answer(const Question& question, std::uint32_t turn) const {
 
 Reply Zone::negative(Rcode rcode, const Name& name) const {
   Name apex = config_->domain;
-  if (const auto range = reverse_range(name); range && !name.is_under(apex))
-    apex = reverse_apex(
-        *range, inside(*range, config_->service_cidr) ? config_->service_cidr : config_->pod_cidr);
+  if (const auto range = parse_reverse(name); range && !name.is_under(apex))
+    if (const Cidr* cidr = cidr_of(*range))
+      apex = reverse_name(range->ip, reverse_zone_bits(*cidr));
   Reply reply;
   reply.rcode = rcode;
   reply.authoritative = true;

@@ -239,5 +239,115 @@ TEST_F(DnsResolver, OnlyTheFirstSuffixOfAPodIsSearched) {
   EXPECT_EQ(shown(), "NOERROR: kubernetes.default.svc.cluster.local. 5 IN A 10.96.0.1;");
 }
 
+// The last byte of each address, in the order of the answer.
+std::string order_of(const Reply& reply) {
+  std::string out;
+  for (const Record& record : reply.answer)
+    if (record.type != type::kCname) out += std::to_string(record.data.back());
+  return out;
+}
+
+class DnsResolverTurns : public DnsResolver {
+ protected:
+  // www is an alias of cdn, which is one of three addresses.
+  static Reply chain(std::uint16_t type = type::kA) {
+    Reply reply;
+    for (const auto& [from, to] : {std::pair("www.example.com", "cdn.example.com"),
+                                   std::pair("cdn.example.com", "edge.example.com")})
+      reply.answer.push_back({name(from), type::kCname, 60, std::string(name(to).wire())});
+    for (const char* ip : {"192.0.2.1", "192.0.2.2", "192.0.2.3"})
+      reply.answer.push_back(
+          make_address(name("edge.example.com"), 60,
+                       *Ip::parse(type == type::kA ? ip : "2001:db8::" + std::string(1, ip[8]))));
+    return reply;
+  }
+  std::string order(const std::string& text, std::uint16_t type = type::kA) {
+    ask(text, "", type);
+    return order_of(*reply_);
+  }
+};
+
+TEST_F(DnsResolverTurns, AddressesOfTheCacheComeInTurnBehindTheirAliases) {
+  ask("www.example.com");
+  upstream_.answer(chain());
+  std::vector<std::string> orders = {order_of(*reply_)};
+  for (int i = 0; i < 3; ++i) {
+    orders.push_back(order("www.example.com"));
+    EXPECT_EQ(to_string(reply_->answer.at(0)), "www.example.com. 60 IN CNAME cdn.example.com.");
+    EXPECT_EQ(to_string(reply_->answer.at(1)), "cdn.example.com. 60 IN CNAME edge.example.com.");
+  }
+  EXPECT_EQ(orders, (std::vector<std::string>{"123", "231", "312", "123"}));
+  clock_.pass(100s);
+  upstream_.absent = true;
+  EXPECT_EQ(order("www.example.com"), "231") << "stale";
+  EXPECT_EQ(order("www.example.com"), "312") << "stale, at once";
+}
+
+TEST_F(DnsResolverTurns, WhoAskTogetherGetOneEach) {
+  std::vector<std::string> orders;
+  for (int i = 0; i < 3; ++i)
+    resolver_.resolve({name("www.example.com"), type::kA}, "",
+                      [&](const Reply& reply) { orders.push_back(order_of(reply)); });
+  while (!upstream_.asked.empty()) upstream_.answer(chain());
+  EXPECT_EQ(orders, (std::vector<std::string>{"123", "231", "312"}));
+}
+
+// As getaddrinfo() asks: the one family must not take the other's turns.
+TEST_F(DnsResolverTurns, FamiliesTakeTurnsOfTheirOwn) {
+  ask("www.example.com");
+  upstream_.answer(chain());
+  ask("www.example.com", "", type::kAaaa);
+  upstream_.answer(chain(type::kAaaa));
+  EXPECT_EQ(order("www.example.com"), "231");
+  EXPECT_EQ(order("www.example.com", type::kAaaa), "231");
+  EXPECT_EQ(order("www.example.com"), "312");
+  EXPECT_EQ(order("www.example.com", type::kAaaa), "312");
+  std::vector<std::string> orders;
+  for (int i = 0; i < 2; ++i) {
+    orders.push_back(order("set.default.svc.cluster.local"));
+    order("set.default.svc.cluster.local", type::kAaaa);
+  }
+  EXPECT_EQ(orders, (std::vector<std::string>{"56", "65"})) << "the cluster's own names, too";
+}
+
+TEST_F(DnsResolverTurns, WhatALocalAliasLeadsToComesInTurn) {
+  ask("ext.default.svc.cluster.local");
+  upstream_.answer(chain());
+  std::vector<std::string> orders = {order_of(*reply_)};
+  orders.push_back(order("ext.default.svc.cluster.local"));
+  EXPECT_EQ(reply_->answer.at(0).name, name("ext.default.svc.cluster.local"));
+  EXPECT_EQ(orders, (std::vector<std::string>{"123", "231"}));
+}
+
+TEST_F(DnsResolverTurns, OtherRecordsStayInOrder) {
+  Reply reply;
+  for (const char* text : {"\1a", "\1b"})
+    reply.answer.push_back({name("www.example.com"), type::kTxt, 60, text});
+  ask("www.example.com", "", type::kTxt);
+  upstream_.answer(reply);
+  ask("www.example.com", "", type::kTxt);
+  EXPECT_EQ(reply_->answer, reply.answer);
+}
+
+TEST_F(DnsResolver, PointersOfOtherAddressesAreKnownHereOrAskedFor) {
+  ask("7.2.0.192.in-addr.arpa", "", type::kPtr);
+  EXPECT_EQ(shown(),
+            "NOERROR: 7.2.0.192.in-addr.arpa. 5 IN PTR "
+            "192-0-2-7.elsewhere.prod.svc.cluster.local.;");
+  EXPECT_TRUE(reply_->authoritative);
+  EXPECT_TRUE(upstream_.asked.empty());
+  ask("8.2.0.192.in-addr.arpa", "", type::kPtr);
+  upstream_.answer(none(Rcode::NxDomain));
+  EXPECT_EQ(shown(), "NXDOMAIN:");
+  ask("7.2.0.192.in-addr.arpa", "", type::kTxt);
+  upstream_.answer(none(Rcode::NoError));
+  EXPECT_EQ(shown(), "NOERROR:");
+  test::put(table_, test::service("default", "late"), {test::slice({test::endpoint("192.0.2.8")})});
+  resolver_.set_zone(table_.snapshot(), true);
+  ask("8.2.0.192.in-addr.arpa", "", type::kPtr);
+  EXPECT_EQ(shown(),
+            "NOERROR: 8.2.0.192.in-addr.arpa. 5 IN PTR 192-0-2-8.late.default.svc.cluster.local.;");
+}
+
 }  // namespace
 }  // namespace coracle::dns

@@ -64,9 +64,10 @@ inline Endpoint endpoint(const std::string& ip, const std::string& hostname = ""
 }
 
 inline std::shared_ptr<const EndpointSlice> slice(
-    std::vector<Endpoint> endpoints, const std::vector<std::pair<std::string, int>>& ports = {}) {
+    std::vector<Endpoint> endpoints, const std::vector<std::pair<std::string, int>>& ports = {},
+    const std::string& family = "IPv4") {
   EndpointSlice out;
-  out.address_type = "IPv4";
+  out.address_type = family;
   out.endpoints = std::move(endpoints);
   for (const auto& [port_name, number] : ports) {
     EndpointPort port;
@@ -82,10 +83,11 @@ inline bool put(ZoneTable& table, const Service& service, const EndpointSlices& 
 }
 
 // default: kubernetes (ClusterIP, https), dual (both families, two protocols of one port name),
-//   bare (no port), set (headless: hostnames, named port), ext (ExternalName outside)
+//   bare (no port), set (headless: hostnames, named port), six (the same, IPv6), ext (ExternalName
+//   outside)
 // prod: web (headless: addresses, two slices), none (headless, nobody ready), hidden (the same, but
 //   published), alias -> default/kubernetes, chain -> alias, round -> round, lost -> no such
-//   Service
+//   Service, elsewhere (headless: an address outside the cluster)
 // gone: only Services that say nothing
 inline void fill(ZoneTable& table) {
   put(table, with_ports(service("default", "kubernetes", "10.96.0.1"), {{"https", 443}}));
@@ -98,6 +100,8 @@ inline void fill(ZoneTable& table) {
       {slice({endpoint("10.42.0.5", "set-0"), endpoint("10.42.1.6", "set-1"),
               endpoint("10.42.1.7", "set-2", false)},
              {{"db", 5432}})});
+  put(table, service("default", "six"),
+      {slice({endpoint("fd00:10::1", "six-0"), endpoint("fd00:10::2")}, {{"db", 5432}}, "IPv6")});
   put(table, external("default", "ext", "www.example.com"));
   put(table, service("prod", "web"),
       {slice({endpoint("10.42.2.1"), endpoint("10.42.2.2")}, {{"http", 8080}}),
@@ -111,6 +115,7 @@ inline void fill(ZoneTable& table) {
   put(table, external("prod", "chain", "alias.prod.svc.cluster.local"));
   put(table, external("prod", "round", "round.prod.svc.cluster.local"));
   put(table, external("prod", "lost", "nobody.default.svc.cluster.local"));
+  put(table, service("prod", "elsewhere"), {slice({endpoint("192.0.2.7")})});
   put(table, service("gone", "none"), {slice({waiting})});
   put(table, service("gone", "unallocated", ""));
 }

@@ -6,6 +6,7 @@
 #include <fstream>
 #include <set>
 
+#include "node/dns/reverse_name.h"
 #include "zone_fixture.h"
 
 namespace coracle::dns {
@@ -78,14 +79,18 @@ TEST(DnsZone, AnswersEveryQuestionExactly) {
   ZoneTable table(test::config());
   test::fill(table);
   const auto zone = table.snapshot();
-  ASSERT_EQ(zone->serial(), 12U);
-  ASSERT_GE(cases(zone->serial()).size(), 60U);
+  ASSERT_EQ(zone->serial(), 14U);
+  ASSERT_GE(cases(zone->serial()).size(), 100U);
   for (const Case& c : cases(zone->serial())) {
     SCOPED_TRACE(c.question + " " + c.type);
     const Question question{name(c.question), type_of(c.type)};
-    EXPECT_TRUE(zone->owns(question.name));
+    EXPECT_TRUE(zone->owns(question));
     EXPECT_EQ(answer_text(*zone, question), c.expected);
   }
+}
+
+bool owns(const Zone& zone, const std::string& text, std::uint16_t type = type::kPtr) {
+  return zone.owns({name(text), type});
 }
 
 TEST(DnsZone, SpeaksOnlyForItsOwnNames) {
@@ -94,7 +99,49 @@ TEST(DnsZone, SpeaksOnlyForItsOwnNames) {
        {"local", "example.com", "xcluster.local", "cluster.local.com", "10.in-addr.arpa",
         "in-addr.arpa", "1.0.97.10.in-addr.arpa", "x.96.10.in-addr.arpa", "01.0.96.10.in-addr.arpa",
         "256.0.96.10.in-addr.arpa", "1.1.0.96.10.in-addr.arpa", "8.0.0.0.ip6.arpa", ""})
-    EXPECT_FALSE(zone->owns(name(other))) << other;
+    EXPECT_FALSE(owns(*zone, other)) << other;
+}
+
+TEST(DnsZone, OfOtherAddressesItSpeaksOnlyForThePointersThatItHas) {
+  ZoneTable table(test::config());
+  test::fill(table);
+  const auto zone = table.snapshot();
+  for (const char* ip : {"192.0.2.7", "fd00::20", "fd00:10::1"}) {
+    const std::string back = reverse_name(*Ip::parse(ip), ip[0] == 'f' ? 128 : 32).to_string();
+    EXPECT_TRUE(owns(*zone, back)) << back;
+    for (const std::uint16_t other : {type::kA, type::kSoa, type::kNs, type::kTxt, type::kAny})
+      EXPECT_FALSE(owns(*zone, back, other)) << back;
+    EXPECT_FALSE(owns(*zone, back.substr(2))) << "a name above it";
+    EXPECT_FALSE(owns(*zone, "1." + back)) << "a name below it";
+  }
+  EXPECT_FALSE(owns(*zone, reverse_name(*Ip::parse("192.0.2.8"), 32).to_string()));
+  EXPECT_FALSE(owns(*zone, reverse_name(*Ip::parse("fd00:10::3"), 128).to_string()));
+  table.set({"prod", "elsewhere"}, nullptr, {});
+  EXPECT_FALSE(owns(*table.snapshot(), "7.2.0.192.in-addr.arpa"));
+}
+
+TEST(DnsZone, AnIpv6CidrIsAReverseZone) {
+  ZoneConfig config = test::config();
+  config.service_cidr = *Cidr::parse("fd00:10:96::/106");
+  ZoneTable table(config);
+  put(table, service("default", "web", "fd00:10:96::7"));
+  const auto zone = table.snapshot();
+  const Ip web = *Ip::parse("fd00:10:96::7");
+  const auto shown = [&](const Ip& ip, int bits, std::uint16_t type) {
+    const Question question{reverse_name(ip, bits), type};
+    EXPECT_TRUE(zone->owns(question));
+    const Reply reply = zone->answer(question, 0).reply;
+    const auto& records = reply.answer.empty() ? reply.authority : reply.answer;
+    return std::string(to_string(reply.rcode)) + " " +
+           std::to_string(records.at(0).name.label_count() - 2) + " " +
+           std::to_string(records.at(0).type);
+  };
+  EXPECT_EQ(shown(web, 128, type::kPtr), "NOERROR 32 12");
+  EXPECT_EQ(shown(web.plus(1), 128, type::kPtr), "NXDOMAIN 27 6");
+  EXPECT_EQ(shown(web, 124, type::kPtr), "NOERROR 27 6") << "an empty name between";
+  EXPECT_EQ(shown(web.plus(16), 124, type::kPtr), "NXDOMAIN 27 6");
+  EXPECT_EQ(shown(web, 108, type::kNs), "NOERROR 27 2");
+  EXPECT_FALSE(zone->owns({reverse_name(web, 104), type::kPtr}));
 }
 
 TEST(DnsZone, ReverseZonesOfOddPrefixes) {
@@ -105,11 +152,11 @@ TEST(DnsZone, ReverseZonesOfOddPrefixes) {
   put(table, service("default", "web", "10.100.0.1"));
   put(table, service("default", "set"), {slice({endpoint("10.42.0.65")})});
   const auto zone = table.snapshot();
-  EXPECT_TRUE(zone->owns(name("111.10.in-addr.arpa")));
-  EXPECT_FALSE(zone->owns(name("112.10.in-addr.arpa")));
-  EXPECT_FALSE(zone->owns(name("0.42.10.in-addr.arpa"))) << "others have addresses in it";
-  EXPECT_TRUE(zone->owns(name("127.0.42.10.in-addr.arpa")));
-  EXPECT_FALSE(zone->owns(name("128.0.42.10.in-addr.arpa")));
+  EXPECT_TRUE(owns(*zone, "111.10.in-addr.arpa"));
+  EXPECT_FALSE(owns(*zone, "112.10.in-addr.arpa"));
+  EXPECT_FALSE(owns(*zone, "0.42.10.in-addr.arpa")) << "others have addresses in it";
+  EXPECT_TRUE(owns(*zone, "127.0.42.10.in-addr.arpa"));
+  EXPECT_FALSE(owns(*zone, "128.0.42.10.in-addr.arpa"));
   const auto apex = [&](const char* text) {
     const auto reply = zone->answer({name(text), type::kPtr}, 0).reply;
     return std::string(to_string(reply.rcode)) + " " +
@@ -177,8 +224,10 @@ TEST(DnsZoneTable, AfterManyChangesNothingOfOldOnesIsLeft) {
     const std::string ip = "10.42.0." + std::to_string(1 + round % 7);
     put(table, set,
         {slice({endpoint(ip), endpoint("10.42.1.9", "host-" + std::to_string(round % 3))})});
-    put(table,
-        service("default", "s" + std::to_string(round % 5), "10.96.1." + std::to_string(round)));
+    Service one =
+        service("default", "s" + std::to_string(round % 5), "10.96.1." + std::to_string(round));
+    one.cluster_ips = {one.cluster_ip, "fd00::1:" + std::to_string(round)};
+    put(table, one);
     if (round % 4 == 0) table.set(key, nullptr, {});
   }
   table.set(key, nullptr, {});
@@ -187,16 +236,61 @@ TEST(DnsZoneTable, AfterManyChangesNothingOfOldOnesIsLeft) {
   for (const char* gone : {"default.svc.cluster.local", "set.default.svc.cluster.local",
                            "1.96.10.in-addr.arpa", "0.42.10.in-addr.arpa", "1.42.10.in-addr.arpa"})
     EXPECT_EQ(zone->answer({name(gone), type::kA}, 0).reply.rcode, Rcode::NxDomain) << gone;
+  for (int round = 0; round < 50; ++round) {
+    const Ip ip = *Ip::parse("fd00::1:" + std::to_string(round));
+    EXPECT_FALSE(zone->owns({reverse_name(ip, 128), type::kPtr}));
+  }
 }
 
-TEST(DnsZoneTable, TwoServicesMayLeadBackFromOneAddress) {
+TEST(DnsZoneTable, ServicesMayLeadBackFromOneAddress) {
   ZoneTable table(test::config());
-  put(table, service("default", "a"), {slice({endpoint("10.42.0.5")})});
-  put(table, service("default", "b"), {slice({endpoint("10.42.0.5")})});
-  const Question back{name("5.0.42.10.in-addr.arpa"), type::kPtr};
-  EXPECT_EQ(table.snapshot()->answer(back, 0).reply.answer.size(), 2U);
-  table.set({"default", "a"}, nullptr, {});
-  EXPECT_EQ(table.snapshot()->answer(back, 0).reply.answer.size(), 1U);
+  for (const char* ip : {"10.42.0.5", "192.0.2.5", "fd00::5"}) {
+    const std::string family = ip[0] == 'f' ? "IPv6" : "IPv4";
+    for (const char* one : {"b", "c", "a"})
+      put(table, service("default", one), {slice({endpoint(ip, "x")}, {}, family)});
+    const Question back{reverse_name(*Ip::parse(ip), ip[0] == 'f' ? 128 : 32), type::kPtr};
+    const auto names = [&] {
+      std::string out;
+      if (const auto zone = table.snapshot(); zone->owns(back))
+        for (const Record& record : zone->answer(back, 0).reply.answer)
+          out += target_of(record)->to_string().substr(2, 2);
+      return out;
+    };
+    EXPECT_EQ(names(), "a.b.c.");
+    table.set({"default", "b"}, nullptr, {});
+    EXPECT_EQ(names(), "a.c.");
+    put(table, service("default", "c"), {slice({endpoint("10.42.9.9")})});
+    EXPECT_EQ(names(), "a.");
+    table.set({"default", "a"}, nullptr, {});
+    EXPECT_EQ(names(), "");
+    table.set({"default", "c"}, nullptr, {});
+  }
+}
+
+// Of a Service with many endpoints, one that changes leaves the others as they are.
+TEST(DnsZoneTable, ManyEndpointsOfBothFamiliesLeadBack) {
+  ZoneTable table(test::config());
+  const auto slices = [](int but) {
+    std::vector<Endpoint> four, six;
+    for (int i = 0; i < 600; ++i) {
+      if (i == but) continue;
+      four.push_back(endpoint(Ip::v4(0x0A2A0000U + static_cast<std::uint32_t>(i) * 7).to_string()));
+      six.push_back(
+          endpoint(Ip::parse("fd00::")->plus(static_cast<std::uint64_t>(i) * 7).to_string()));
+    }
+    return EndpointSlices{slice(four), slice(six, {}, "IPv6")};
+  };
+  for (const int but : {600, 17, 18, 599}) {
+    put(table, service("default", "many"), slices(but));
+    const auto zone = table.snapshot();
+    for (int i = 0; i < 600; ++i) {
+      const Ip four = Ip::v4(0x0A2A0000U + static_cast<std::uint32_t>(i) * 7);
+      const Ip six = Ip::parse("fd00::")->plus(static_cast<std::uint64_t>(i) * 7);
+      const auto reply = zone->answer({reverse_name(four, 32), type::kPtr}, 0).reply;
+      EXPECT_EQ(reply.answer.size(), i == but ? 0U : 1U) << four.to_string();
+      EXPECT_EQ(zone->owns({reverse_name(six, 128), type::kPtr}), i != but) << six.to_string();
+    }
+  }
 }
 
 TEST(DnsZone, NamesAtTheLimitOfLength) {
