@@ -29,11 +29,14 @@ int main(int argc, char **argv) {
 }
 """
 
-# Knows www.example.com; notes what it is asked for. argv: address, file of the questions.
-UPSTREAM = r"""
-import socket, struct, sys
+# A server that knows what it is told and notes what it is asked for, as lines "NAME TYPE PEER edns|plain".
+# argv: address, port, file of the questions, edns|plain: whether it takes EDNS, and any number of NAME=IP[,IP...].
+SERVER = r"""
+import ipaddress, socket, struct, sys
+address, port, asked, takes = sys.argv[1:5]
+known = {name: [ipaddress.ip_address(ip) for ip in ips.split(",")] for name, ips in (word.split("=") for word in sys.argv[5:])}
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-s.bind((sys.argv[1], 53))
+s.bind((address, int(port)))
 print("up", flush=True)
 while True:
     packet, peer = s.recvfrom(4096)
@@ -41,11 +44,15 @@ while True:
     while packet[at]:
         labels.append(packet[at + 1:at + 1 + packet[at]].decode()); at += packet[at] + 1
     name, kind = ".".join(labels).lower(), struct.unpack("!H", packet[at + 1:at + 3])[0]
-    with open(sys.argv[2], "a") as f:
-        f.write(f"{name} {kind} {peer[0]}\n")
-    known = name == "www.example.com"
-    answer = b"\xc0\x0c" + struct.pack("!HHIH", 1, 1, 60, 4) + socket.inet_aton("192.0.2.80") if known and kind == 1 else b""
-    head = packet[:2] + struct.pack("!HHHHH", 0x8180 | (0 if known else 3), 1, bool(answer), 0, 0)
+    edns = packet[10:12] != b"\0\0"
+    with open(asked, "a") as f:
+        f.write(f"{name} {kind} {peer[0]} {'edns' if edns else 'plain'}\n")
+    if edns and takes == "plain":  # as old servers do: without even the question
+        s.sendto(packet[:2] + struct.pack("!HHHHH", 0x8181, 0, 0, 0, 0), peer)
+        continue
+    found = [ip.packed for ip in known.get(name, ()) if kind == {4: 1, 6: 28}[ip.version]]
+    answer = b"".join(b"\xc0\x0c" + struct.pack("!HHIH", kind, 1, 60, len(ip)) + ip for ip in found)
+    head = packet[:2] + struct.pack("!HHHHH", 0x8180 | (0 if name in known else 3), 1, len(found), 0, 0)
     s.sendto(head + packet[12:at + 5] + answer, peer)
 """
 
@@ -58,7 +65,7 @@ class DnsLab(Lab):
         os.chmod(self.shared, 0o755)
         self.resolv_file = os.path.join(self.shared, "resolv.conf")
         self.write_resolv_conf("")
-        self.upstream = None
+        self.servers = []
         super().__init__(nodes=nodes, resolv_conf=self.resolv_file)
         self.outside = f"{self.name}-outside"
         self.outside_ip = self.address(1).rsplit(".", 1)[0] + ".200"
@@ -76,15 +83,22 @@ class DnsLab(Lab):
         run(["ip", "link", "set", end, "master", f"{self.name}-net", "up"])
         for argv in (["addr", "add", self.outside_ip + "/24", "dev", "eth0"], ["link", "set", "eth0", "up"], ["link", "set", "lo", "up"]):
             run(["ip", "-n", self.outside, *argv])
-        open(self.asked, "w", encoding="ascii").close()
-        self.upstream = subprocess.Popen(["ip", "netns", "exec", self.outside, "python3", "-u", "-c", UPSTREAM, self.outside_ip, self.asked],
-                                         stdout=subprocess.PIPE, text=True)
-        assert self.upstream.stdout.readline().strip() == "up"
+        self.start_server(53, "edns", "www.example.com=192.0.2.80", "many.example.com=192.0.2.1,192.0.2.2,192.0.2.3")
         self.write_resolv_conf(f"nameserver {self.outside_ip}\nsearch corp.example\n")
 
-    def questions_outside(self):
-        with open(self.asked, encoding="ascii") as f:
-            return [line.split() for line in f]
+    def start_server(self, port, takes, *known):
+        """Beside the upstream server, or that itself: at port 53."""
+        asked = f"{self.asked}-{port}"
+        open(asked, "w", encoding="ascii").close()
+        server = subprocess.Popen(["ip", "netns", "exec", self.outside, "python3", "-u", "-c", SERVER, self.outside_ip, str(port), asked, takes,
+                                   *known], stdout=subprocess.PIPE, text=True)
+        self.servers.append(server)
+        assert server.stdout.readline().strip() == "up"
+
+    def questions_outside(self, port=53):
+        """(name, type, who asked, edns or plain)"""
+        with open(f"{self.asked}-{port}", encoding="ascii") as f:
+            return [tuple(line.split()) for line in f]
 
     def build_musl(self):
         source, program = os.path.join(self.shared, "ask.c"), os.path.join(self.shared, "ask")
@@ -94,10 +108,11 @@ class DnsLab(Lab):
 
     def down(self):
         if not self.is_down:
-            if self.upstream:
-                self.upstream.kill()
-                self.upstream.wait()
-                self.upstream.stdout.close()
+            for server in self.servers:
+                server.kill()
+                server.wait()
+                server.stdout.close()
+            if self.servers:
                 run(["ip", "netns", "del", self.outside], check=False)
             super().down()
             shutil.rmtree(self.shared, ignore_errors=True)

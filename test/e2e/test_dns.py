@@ -157,9 +157,24 @@ class Names(unittest.TestCase):
                     self.assertEqual(glibc[0], self.ip)
                     self.assertEqual({word for word in glibc if re.fullmatch(r"[\d.]+", word)}, {self.ip})
                     self.assertEqual(ask("/shared/ask", name)[1].split(), [self.ip])
+
+    def test_busybox_nslookup(self):
+        """Of the whole search path it asks at once, and fails when one of the names is not there."""
+        full, found = f"backend.default.svc.{ZONE}", f"Name:\tbackend.default.svc.{ZONE}\nAddress: {self.ip}\n"
         for ask in (self.near, self.far):
-            self.assertIn(f"Address: {self.ip}", ask("busybox", "nslookup", full)[1])
-        self.assertIn(self.ip, self.near("busybox", "nslookup", "backend", check=False)[1])
+            for name in (full, full + "."):
+                code, out, _ = ask("busybox", "nslookup", name, check=False)
+                self.assertEqual((code, out.count("Name:"), "can't find" in out), (0, 1, False), out)
+                self.assertIn(found, out)
+            # A name with a dot is sent as it stands, without a search path: no Kubernetes DNS knows such a name.
+            for name in ("backend.default", "backend.default.svc"):
+                code, out, _ = ask("busybox", "nslookup", name, check=False)
+                self.assertEqual((code, "Name:" in out), (1, False), out)
+                self.assertIn(f"** server can't find {name}: NXDOMAIN", out)
+        self.assertIn(found, self.near("busybox", "nslookup", "backend", check=False)[1])
+        code, out, _ = self.far("busybox", "nslookup", "backend", check=False)
+        self.assertEqual((code, "Name:" in out), (1, False), out)
+        self.assertIn(f"** server can't find backend.other.svc.{ZONE}: NXDOMAIN", out)
 
     def test_what_is_not_there_is_found_nowhere(self):
         for ask, name in ((self.near, "missing"), (self.near, "missing.default"), (self.far, "backend"), (self.far, "backend.other")):
@@ -215,10 +230,10 @@ class Names(unittest.TestCase):
         asked = self.lab.questions_outside()
         nodes = {self.lab.address(i) for i in (1, 2, 3)}
         self.assertTrue(asked)
-        self.assertEqual({peer for _, _, peer in asked} - nodes, set(), "only nodes ask, not their Pods")
-        for name, _, _ in asked:
+        self.assertEqual({peer for _, _, peer, _ in asked} - nodes, set(), "only nodes ask, not their Pods")
+        for name, *_ in asked:
             self.assertIn(".", name)
-            self.assertFalse(name.endswith(ZONE) or name.endswith("in-addr.arpa"), name)
+            self.assertFalse(name.endswith(ZONE) or name.endswith(".arpa"), name)
 
     def test_strangers_get_no_answer(self):
         for protocol in ("+notcp", "+tcp"):
