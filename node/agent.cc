@@ -21,6 +21,7 @@
 #include "remote_nodes.h"
 #include "runtime/runtime.h"
 #include "service_cache.h"
+#include "socket_keeper.h"
 #include "sync_loop.h"
 #include "sysctl.h"
 
@@ -62,15 +63,26 @@ Result<void> check(const AgentOptions& options) {
 
 // What is made of the Services on this node. The cache tells the rules of a change before the DNS.
 struct ServiceParts {
+  std::unique_ptr<KeptSockets> sockets;
   std::unique_ptr<ServiceCache> cache;
   std::unique_ptr<proxy::Proxier> proxier;
   std::unique_ptr<dns::ClusterDns> dns;
 };
 
+// Without it a lookup may fail while the agent is started anew, and that is all.
+std::unique_ptr<KeptSockets> keep_sockets(const std::string& data_dir) {
+  auto opened = KeptSockets::open(data_dir);
+  if (opened) return std::move(*opened);
+  log::warn("agent", "nobody keeps the DNS sockets over a restart",
+            {{"error", opened.error().message}});
+  return nullptr;
+}
+
 // PodNetwork sets route_localnet, which node ports on 127.0.0.1 need.
 Result<ServiceParts> make_service_parts(Client& client, const Clock& clock,
                                         const AgentOptions& options) {
   ServiceParts out;
+  out.sockets = keep_sockets(options.data_dir);
   out.cache = std::make_unique<ServiceCache>(client, kept(options, ""));
   out.proxier = TRY(
       proxy::Proxier::create(*out.cache, clock,
@@ -86,6 +98,7 @@ Result<ServiceParts> make_service_parts(Client& client, const Clock& clock,
        .service_cidr = options.service_cidr,
        .resolv_conf = options.resolv_conf,
        .names = TRY(dns::parse_static_names(options.dns_stub_domains, options.dns_hosts)),
+       .sockets = out.sockets ? out.sockets->functions() : SocketKeeper{},
        .await_rules = [proxier = out.proxier.get()](auto deadline) {
          (void)proxier->wait_synced(deadline);
        }}));
@@ -100,6 +113,7 @@ class NodeAgent final : public Agent {
         clock_(clock),
         options_(std::move(options)),
         runtime_(std::move(runtime)),
+        sockets_(std::move(services.sockets)),
         services_(std::move(services.cache)),
         proxier_(std::move(services.proxier)),
         dns_(std::move(services.dns)),
@@ -149,10 +163,10 @@ class NodeAgent final : public Agent {
     if (pods_) pods_->stop();
     services_->stop();
     proxier_->stop();
-    dns_->stop();
     probe_.stop();
     peers_.stop();
     registration_.stop();
+    dns_->stop();  // last, as somebody may ask
   }
 
  private:
@@ -287,6 +301,7 @@ class NodeAgent final : public Agent {
   const Clock& clock_;
   const AgentOptions options_;
   const std::unique_ptr<Runtime> runtime_;
+  const std::unique_ptr<KeptSockets> sockets_;
   const std::unique_ptr<ServiceCache> services_;
   const std::unique_ptr<proxy::Proxier> proxier_;
   const std::unique_ptr<dns::ClusterDns> dns_;
@@ -357,6 +372,7 @@ Result<void> Agent::uninstall(const AgentOptions& options) {
   // Where there is no such directory, there are no Pods.
   if (::access(options.data_dir.c_str(), F_OK) == 0)
     problems.note(remove_sandboxes(options.data_dir), "Pods");
+  problems.note(KeptSockets::end(options.data_dir), "kept sockets");
   problems.note(proxy::remove_service_rules(), "Service rules");
   problems.note(PodNetwork::cleanup(options.data_dir), "Pod network");
   if (auto done = problems.result(); !done)

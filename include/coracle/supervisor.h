@@ -5,7 +5,7 @@
 namespace coracle {
 
 // Whether the process was started as a supervisor (or as a program inside a Pod, such as the echo
-// server of coracle/echo).
+// server of coracle/echo, or as the one that keeps the agent's sockets).
 bool is_supervisor(int argc, char** argv);
 // Runs it; the process's exit code.
 int supervisor_main(int argc, char** argv);

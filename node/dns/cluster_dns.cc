@@ -13,6 +13,8 @@ constexpr SyncLoopOptions kLoop{
     .min_interval = 5ms, .full_interval = 600s, .retry_min = 100ms, .retry_max = 2s};
 
 constexpr auto kRulesPatience = 100ms;
+// Shorter than the 5 s after which resolvers ask again.
+constexpr auto kFillPatience = 500ms;
 
 // Serials must not go back over a restart: seconds, as is the custom.
 std::uint32_t first_serial(const Clock& clock) {
@@ -118,13 +120,19 @@ Result<void> ClusterDns::sync() {
   trouble_.clear();
   tell_hosts();
   // Half a list would deny names that exist.
-  if (!services_.wait_filled(std::chrono::steady_clock::now() + 500ms))
-    return Error{Code::Unavailable, "waiting for the server's Services and EndpointSlices"};
-  compile();
-  return {};
+  const bool filled = services_.wait_filled(std::chrono::steady_clock::now() + kFillPatience);
+  if (filled) compile();
+  server()->start();
+  if (filled) return {};
+  return Error{Code::Unavailable, "waiting for the server's Services and EndpointSlices"};
 }
 
-// Until the Services are known it answers that it does not know.
+std::shared_ptr<Server> ClusterDns::server() const {
+  const MutexLock lock(mutex_);
+  return server_;
+}
+
+// Who asks meanwhile waits. Until the Services are known the answer is that nobody knows.
 Result<void> ClusterDns::ensure_server() {
   {
     const MutexLock lock(mutex_);
@@ -134,7 +142,8 @@ Result<void> ClusterDns::ensure_server() {
                                                                .port = options_.port,
                                                                .pod_cidr = options_.pod_cidr,
                                                                .resolv_conf = options_.resolv_conf,
-                                                               .names = options_.names}));
+                                                               .names = options_.names,
+                                                               .sockets = options_.sockets}));
   server->set_zone(table_.snapshot(), false);
   const MutexLock lock(mutex_);
   server_ = std::move(server);
@@ -151,11 +160,9 @@ void ClusterDns::tell_hosts() {
 }
 
 void ClusterDns::compile() {
-  std::shared_ptr<Server> server;
   std::set<ObjectKey> touched;
   {
     const MutexLock lock(mutex_);
-    server = server_;
     touched.swap(touched_);
   }
   const bool first = !std::exchange(filled_, true);
@@ -169,7 +176,7 @@ void ClusterDns::compile() {
     changed |= table_.set(key, service.get(), services_.slices_of(key));
   }
   if (!changed) return;
-  server->set_zone(table_.snapshot(), true);
+  server()->set_zone(table_.snapshot(), true);
   const MutexLock lock(mutex_);
   synced_ = true;
 }

@@ -32,7 +32,8 @@ struct ClusterDnsOptions {
   Cidr pod_cidr, service_cidr;
   // Whose servers are asked for what is outside the cluster; "": nobody is.
   std::string resolv_conf = "/etc/resolv.conf";
-  StaticNames names = {};  // before those servers
+  StaticNames names = {};     // before those servers
+  SocketKeeper sockets = {};  // to be used while ClusterDns lives
   // Called before a change is told: returns once this node's Service rules are up to date with the
   // cache, or at the deadline. A name that leads nowhere yet costs its first user a second, until
   // TCP tries again. Null: nobody makes rules.
@@ -54,13 +55,13 @@ class ClusterDns {
   // REQUIRES: before start()
   void on_trouble(std::function<void(const std::string& why)> f) { on_trouble_ = std::move(f); }
   void start();
-  void stop();  // nobody answers then
+  void stop();  // nobody answers then; questions wait in the sockets if somebody keeps these
   // This node's addresses, whose processes are served as Pods are.
   void set_own(std::set<Ip> own);
   // A Pod of this node has the address, or (no address) has none any more.
   void set_pod(const std::string& uid, const std::string& ns, const std::optional<Ip>& ip);
 
-  // It listens, and knows all Services that the cache held at some time.
+  // It answers, and knows all Services that the cache held at some time.
   bool synced() const;
   Port port() const;          // 0 while it does not listen
   Counters counters() const;  // since the start
@@ -75,6 +76,7 @@ class ClusterDns {
              const ZoneConfig& zone);
   Result<void> sync();
   Result<void> ensure_server();
+  std::shared_ptr<Server> server() const;
   void tell_hosts();
   void compile();
 

@@ -3,8 +3,11 @@
 #include <ldns/ldns.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdlib>
+#include <forward_list>
 #include <memory>
+#include <span>
 #include <utility>
 
 namespace coracle::dns {
@@ -33,8 +36,8 @@ std::string_view text(Bytes bytes, std::size_t at, std::size_t size) {
   return {reinterpret_cast<const char*>(bytes.data()) + at, size};
 }
 void put16(std::string& out, std::size_t value) {
-  out += static_cast<char>((value >> 8U) & 0xffU);
-  out += static_cast<char>(value & 0xffU);
+  const char bytes[] = {static_cast<char>((value >> 8U) & 0xffU), static_cast<char>(value & 0xffU)};
+  out.append(bytes, sizeof(bytes));
 }
 void put32(std::string& out, std::uint32_t value) {
   put16(out, value >> 16U);
@@ -97,10 +100,11 @@ class Writer {
  public:
   explicit Writer(std::string& out) : out_(out) {}
 
-  void note_question(const std::string& asked) { note(folded(asked.substr(0, asked.size() - 4))); }
+  // What was asked for comes next.
+  void note_question(const Name& name) { note(name.wire(), out_.size()); }
 
   // Owners may point to any spelling of the same name.
-  void put_owner(std::string_view wire) { put_name(wire, Spelling::Any); }
+  void put_owner(std::string_view wire) { put_name(wire, wire, Spelling::Any); }
 
   void put_record(const Record& record) {
     put_owner(record.name.wire());
@@ -116,17 +120,17 @@ class Writer {
  private:
   enum class Spelling { Any, Same };
   struct Known {
-    std::string wire;  // a whole name, folded
-    std::size_t at;
+    std::string_view wire;  // a whole name, folded
+    std::size_t at = 0;
   };
 
-  void note(std::string wire) {
-    if (known_.size() < 16) known_.push_back({std::move(wire), out_.size()});
+  void note(std::string_view folded_wire, std::size_t at) {
+    if (count_ < known_.size()) known_.at(count_++) = {folded_wire, at};
   }
 
   // Where the same name, or the end of a longer one, was written; 0: nowhere.
   std::size_t find(std::string_view wire, Spelling spelling) const {
-    for (const Known& known : known_) {
+    for (const Known& known : std::span(known_).first(count_)) {
       if (known.wire.size() < wire.size() || !known.wire.ends_with(wire)) continue;
       const std::size_t boundary = known.wire.size() - wire.size();
       std::size_t at = 0;
@@ -141,14 +145,13 @@ class Writer {
     return std::string_view(out_).substr(at, wire.size()) == wire;
   }
 
-  void put_name(std::string_view wire, Spelling spelling) {
-    const std::string all = folded(wire);
+  void put_name(std::string_view wire, std::string_view all, Spelling spelling) {
     const std::size_t begin = out_.size();
     std::size_t at = 0;
     std::size_t pointer = 0;
-    while (wire[at] != 0 && (pointer = find(std::string_view(all).substr(at), spelling)) == 0)
+    while (wire[at] != 0 && (pointer = find(all.substr(at), spelling)) == 0)
       at += static_cast<unsigned char>(wire[at]) + 1U;
-    if (at != 0 && known_.size() < 16) known_.push_back({all, begin});
+    if (at != 0) note(all, begin);
     out_.append(wire.substr(0, at));
     if (pointer != 0)
       put16(out_, 0xc000U | pointer);
@@ -170,14 +173,17 @@ class Writer {
     for (; names > 0; --names) {
       const std::size_t size = name_size(bytes, at);
       if (size == 0) break;
-      put_name(text(bytes, at, size), Spelling::Same);
+      const std::string_view name = text(bytes, at, size);
+      put_name(name, folded_.emplace_front(folded(name)), Spelling::Same);
       at += size;
     }
     if (at < data.size()) out_.append(data, at);
   }
 
   std::string& out_;
-  std::vector<Known> known_;
+  std::array<Known, 16> known_;
+  std::size_t count_ = 0;
+  std::forward_list<std::string> folded_;  // that known_ refers to
 };
 
 // Puts those that fit, whole ones.
@@ -258,25 +264,32 @@ const char* to_string(Rcode rcode) {
 }
 
 std::optional<Query> parse_query(Bytes packet) {
-  if (packet.size() < kHeader || packet.size() > kMaxTcp) return std::nullopt;
-  const std::uint16_t flags = u16(packet, 2);
-  if ((flags & kResponse) != 0) return std::nullopt;
   Query query;
+  return parse_query(packet, query) ? std::optional(std::move(query)) : std::nullopt;
+}
+
+bool parse_query(Bytes packet, Query& query) {
+  if (packet.size() < kHeader || packet.size() > kMaxTcp) return false;
+  const std::uint16_t flags = u16(packet, 2);
+  if ((flags & kResponse) != 0) return false;
   query.id = u16(packet, 0);
   query.opcode = static_cast<std::uint8_t>((flags >> 11U) & 0xfU);
   query.recursion_desired = (flags & kRecursionDesired) != 0;
   query.checking_disabled = (flags & kCheckingDisabled) != 0;
+  query.asked.clear();
+  query.edns.reset();
   query.verdict = query.opcode != 0 ? Rcode::NotImp : Rcode::FormErr;
-  if (query.opcode != 0 || u16(packet, 4) != 1) return query;
+  if (query.opcode != 0 || u16(packet, 4) != 1) return true;
   const std::size_t size = name_size(packet, kHeader);
-  if (size == 0 || packet.size() - kHeader < size + 4) return query;
+  if (size == 0 || packet.size() - kHeader < size + 4) return true;
   const std::size_t end = kHeader + size + 4;
   const bool whole = read_plain_rest(packet, end, query) || read_other_rest(packet, query);
   query.asked = text(packet, kHeader, size + 4);
-  query.question = {Name::from_wire(text(packet, kHeader, size)), u16(packet, end - 4)};
+  query.question.name.assign_wire(text(packet, kHeader, size));
+  query.question.type = u16(packet, end - 4);
   query.class_ = u16(packet, end - 2);
   if (whole) query.verdict = judge(query);
-  return query;
+  return true;
 }
 
 Record make_address(const Name& name, std::uint32_t ttl, const Ip& ip) {
@@ -326,7 +339,7 @@ void encode(const Query& query, const Reply& reply, std::size_t limit, std::stri
   put16(out, query.asked.empty() ? 0 : 1);
   out.append(6, '\0');
   Writer writer(out);
-  if (!query.asked.empty()) writer.note_question(query.asked);
+  if (!query.asked.empty()) writer.note_question(query.question.name);
   out.append(query.asked);
   const std::size_t room = limit - (query.edns ? kOptSize : 0);
   const bool whole = put_section(writer, out, reply.answer, room, 6) &&

@@ -66,6 +66,8 @@ struct Query {
 // back with verdict FormErr, other opcodes with NotImp, other versions of EDNS with BadVers, zone
 // transfers and other classes with Refused.
 std::optional<Query> parse_query(Bytes packet);
+// The same into the memory that `query` has; false for nothing.
+bool parse_query(Bytes packet, Query& query);
 
 struct Record {
   Name name;

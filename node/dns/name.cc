@@ -12,10 +12,6 @@ std::size_t length_at(std::string_view wire, std::size_t at) {
 
 }  // namespace
 
-char fold(char c) {
-  return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-}
-
 std::string folded(std::string_view bytes) {
   // Lengths are at most 63, and so no letters.
   std::string out(bytes);
@@ -36,6 +32,11 @@ Result<Name> Name::parse(std::string_view text) {
   wire += '\0';
   if (wire.size() > kMaxName) return Error{Code::BadRequest, "a domain name has at most 255 bytes"};
   return Name(folded(wire));
+}
+
+void Name::assign_wire(std::string_view wire) {
+  wire_.resize(wire.size());
+  std::transform(wire.begin(), wire.end(), wire_.begin(), fold);
 }
 
 std::size_t Name::label_count() const {

@@ -18,7 +18,10 @@ inline constexpr std::size_t kMaxLabel = 63;
 
 using Bytes = std::span<const std::uint8_t>;
 
-char fold(char c);  // 'A'..'Z' to lower case, whatever the locale
+// 'A'..'Z' to lower case, whatever the locale.
+inline char fold(char c) {
+  return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+}
 std::string folded(std::string_view bytes);
 
 class Name {
@@ -28,6 +31,8 @@ class Name {
   static Result<Name> parse(std::string_view text);
   // Takes bytes that name_size() has measured.
   static Name from_wire(std::string_view wire) { return Name(folded(wire)); }
+  // As from_wire, in the memory that this name has.
+  void assign_wire(std::string_view wire);
 
   std::string_view wire() const { return wire_; }
   bool is_root() const { return wire_.size() == 1; }

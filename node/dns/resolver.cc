@@ -61,6 +61,17 @@ void Resolver::set_zone(std::shared_ptr<const Zone> zone, bool synced) {
   synced_ = synced;
 }
 
+std::optional<Reply> Resolver::known(const Question& question, const std::string& pod_namespace) {
+  if (!zone_ || !synced_ || !zone_->owns(question)) return std::nullopt;
+  std::uint32_t& turn = turn_of(question);
+  ZoneAnswer answer = zone_->answer(question, turn);
+  const bool may_be_elsewhere = answer.reply.rcode == Rcode::NxDomain && !pod_namespace.empty();
+  if (answer.follow || may_be_elsewhere) return std::nullopt;
+  ++turn;
+  ++counters_.zone;
+  return std::move(answer.reply);
+}
+
 void Resolver::resolve(const Question& question, const std::string& pod_namespace,
                        const Done& done) {
   if (!zone_) return done(failure());

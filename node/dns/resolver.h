@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -44,6 +45,10 @@ class Resolver {
   void set_host_search(std::vector<Name> domains) { host_search_ = std::move(domains); }
   // Other upstream servers may say other things.
   void forget() { cache_.clear(); }
+
+  // The answer where the cluster's names alone give it, as they do to most questions: resolve()
+  // would say the same. Nothing for others.
+  std::optional<Reply> known(const Question& question, const std::string& pod_namespace);
 
   // Calls `done` once, at once or later. `pod_namespace`: of the Pod that asks; "": no Pod, or none
   // whose search path is known.

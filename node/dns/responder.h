@@ -1,5 +1,7 @@
 // A packet in, a packet out: who may ask, what is asked, how it is answered, and the counting of
-// it. No sockets. Of the thread of its Resolver.
+// it. What the cluster's names answer is written where it will be sent from, without closures and
+// copies of the question: those are for what has to wait. No sockets. Of the thread of its
+// Resolver.
 #pragma once
 
 #include <coracle/clock.h>
@@ -72,21 +74,29 @@ class Responder {
     Port port = 0;
     Transport transport = Transport::Udp;
   };
-  // Calls `send` at most once with the answer, at once or later.
+  // Takes an answer, once.
   using Send = std::function<void(const std::string& packet)>;
-  void respond(Bytes packet, const Source& source, const Send& send);
+  // True: the answer is known, and in `out` instead of what was there. Else `later` is asked for
+  // who takes it, at once or when upstream servers have answered; or it deserves none.
+  bool respond(Bytes packet, const Source& source, std::string& out,
+               const std::function<Send()>& later);
 
+  std::size_t pending() const { return pending_; }  // answers that wait for upstream
   Counters counters() const;
 
  private:
-  void answer(const Query& query, const Reply& reply, Transport transport, const Send& send);
-  std::string namespace_of(const Ip& ip) const;
+  using Time = std::chrono::steady_clock::time_point;
+  bool answer(const Query& query, const Reply& reply, Transport transport, std::string& out);
+  void answer_later(const Source& source, const std::string& pod_namespace, Time begin, Send send);
+  void note_time(Time begin);
+  const std::string& namespace_of(const Ip& ip) const;
 
   const Clock& clock_;
   Resolver& resolver_;
   const ResponderOptions options_;
   std::set<Ip> own_;
   std::shared_ptr<const PodNamespaces> pods_;
+  Query query_;  // the one in hand
   std::size_t pending_ = 0;
   Counters counters_;
 };

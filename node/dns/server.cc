@@ -1,90 +1,25 @@
 #include "dns/server.h"
 
 #include <coracle/log.h>
-#include <poll.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
+#include <optional>
 #include <utility>
 
-#include "dns/socket_address.h"
+#include "dns/listen_sockets.h"
 #include "dns/udp_sockets.h"
 #include "pods/pod_etc.h"
 
 namespace coracle::dns {
 namespace {
 
-constexpr int kReceiveBuffer = 1 << 20;  // bytes: some thousand questions of a burst
-constexpr int kBacklog = 128;
-constexpr int kTriesForOnePort = 20;
-
-// Closes what it still has.
-struct Sockets {
-  std::vector<int> udp, tcp;
-  Sockets() = default;
-  Sockets(const Sockets&) = delete;
-  Sockets& operator=(const Sockets&) = delete;
-  ~Sockets() { clear(); }
-  void clear() {
-    for (auto* fds : {&udp, &tcp}) {
-      for (const int fd : *fds) ::close(fd);
-      fds->clear();
-    }
-  }
-};
-
-Result<void> set(int fd, int level, int option, int value) {
-  if (::setsockopt(fd, level, option, &value, sizeof(value)) == 0) return {};
-  return Error::from_errno(errno, "setsockopt");
-}
-
-// Bound, and for TCP listening. The address need not be on the machine yet.
-Result<void> open_socket(const Ip& ip, Port port, int type, std::vector<int>& fds) {
-  const SocketAddress address(ip, port);
-  const int fd = ::socket(address.storage.ss_family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-  if (fd < 0) return Error::from_errno(errno, "socket");
-  fds.push_back(fd);
-  TRY(set(fd, IPPROTO_IP, IP_FREEBIND, 1));
-  if (type == SOCK_STREAM) TRY(set(fd, SOL_SOCKET, SO_REUSEADDR, 1));
-  if (type == SOCK_DGRAM) (void)set(fd, SOL_SOCKET, SO_RCVBUF, kReceiveBuffer);
-  const std::string where = ip.to_string() + " port " + std::to_string(port);
-  if (::bind(fd, address.get(), address.size) != 0) {
-    if (errno == EADDRINUSE)
-      return Error{Code::AlreadyExists, where + " is used by another program"};
-    return Error::from_errno(errno, where);
-  }
-  if (type == SOCK_STREAM && ::listen(fd, kBacklog) != 0) return Error::from_errno(errno, where);
-  return {};
-}
-
-Result<Port> port_of(int fd) {
-  SocketAddress address;
-  if (::getsockname(fd, address.get(), &address.size) != 0)
-    return Error::from_errno(errno, "getsockname");
-  return address.port();
-}
-
-Result<Port> open_all(const ServerOptions& options, Sockets& sockets) {
-  Port port = options.port;
-  for (const Ip& ip : options.listen) {
-    TRY(open_socket(ip, port, SOCK_DGRAM, sockets.udp));
-    if (port == 0) port = TRY(port_of(sockets.udp.back()));
-    TRY(open_socket(ip, port, SOCK_STREAM, sockets.tcp));
-  }
-  return port;
-}
-
-// Any port has to be free for both protocols.
-Result<Port> open_sockets(const ServerOptions& options, Sockets& sockets) {
-  for (int i = 1;; ++i) {
-    auto port = open_all(options, sockets);
-    if (port || options.port != 0 || i == kTriesForOnePort) return port;
-    sockets.clear();
-  }
-}
+constexpr int kMaxRounds = 8;  // of a socket's packets before all else has its turn
+// What upstream servers take for an answer, mostly.
+constexpr std::chrono::milliseconds kLastAnswers{200};
 
 }  // namespace
 
@@ -92,10 +27,14 @@ class Server::Loop {
  public:
   Loop(const Clock& clock, ServerOptions options, int wake)
       : clock_(clock), options_(std::move(options)), wake_(wake) {}
+  Loop(const Loop&) = delete;
+  Loop& operator=(const Loop&) = delete;
+  ~Loop() {
+    if (epoll_ >= 0) ::close(epoll_);
+  }
 
   Result<Port> open() {
-    Sockets sockets;
-    const Port port = TRY(open_sockets(options_, sockets));
+    auto sockets = TRY(open_listen_sockets(options_.listen, options_.port, options_.sockets));
     routes_ = TRY(Routes::create(clock_, options_.forwarder, options_.names));
     resolver_ = std::make_unique<Resolver>(clock_, *routes_, options_.cache);
     ResponderOptions responder{.pod_cidr = options_.pod_cidr, .search_path = options_.search_path};
@@ -103,38 +42,72 @@ class Server::Loop {
       return routes_->sent_from(ip, from);
     };
     responder_ = std::make_unique<Responder>(clock_, *resolver_, std::move(responder));
-    udp_ = TRY(UdpSockets::create(*responder_, std::exchange(sockets.udp, {})));
+    udp_ = std::make_unique<UdpSockets>(*responder_, std::exchange(sockets.udp, {}));
     tcp_ =
         TRY(TcpListener::create(clock_, *responder_, std::exchange(sockets.tcp, {}), options_.tcp));
     if (options_.upstream.empty() && !options_.resolv_conf.empty())
       resolv_ = TRY(ResolvWatch::create(options_.resolv_conf));
     follow_resolv_conf();
-    return port;
+    TRY(watch_all());
+    return sockets.port;
   }
 
   void run(Server& server, const std::stop_token& stop) {
-    std::array<pollfd, 5> fds{{{wake_, POLLIN, 0},
-                               {udp_->fd(), POLLIN, 0},
-                               {tcp_->fd(), POLLIN, 0},
-                               {routes_->fd(), POLLIN, 0},
-                               {resolv_ ? resolv_->fd() : -1, POLLIN, 0}}};
+    take_news(server);  // before any question
     while (!stop.stop_requested()) {
-      (void)::poll(fds.data(), fds.size(), milliseconds_to_wait());
-      if (fds[0].revents != 0) take_news(server);
-      udp_->run();
-      tcp_->run();
-      routes_->run();
-      if (fds[4].revents != 0 && resolv_->changed()) follow_resolv_conf();
+      turn(server);
       const MutexLock lock(server.mutex_);
       server.counters_ = responder_->counters();
     }
+    for (const int socket : udp_->sockets()) (void)watch(socket, EPOLL_CTL_DEL);
+    const auto deadline = clock_.steady_now() + kLastAnswers;
+    while (responder_->pending() > 0 && clock_.steady_now() < deadline) turn(server, deadline);
   }
 
  private:
-  int milliseconds_to_wait() const {
-    auto first = routes_->deadline();
-    const auto other = tcp_->deadline();
-    if (other && (!first || *other < *first)) first = other;
+  using Time = std::chrono::steady_clock::time_point;
+
+  Result<void> watch(int fd, int operation = EPOLL_CTL_ADD) const {
+    epoll_event event{};
+    event.events = EPOLLIN;
+    event.data.fd = fd;
+    if (::epoll_ctl(epoll_, operation, fd, &event) == 0) return {};
+    return Error::from_errno(errno, "epoll_ctl");
+  }
+  Result<void> watch_all() {
+    epoll_ = ::epoll_create1(EPOLL_CLOEXEC);
+    if (epoll_ < 0) return Error::from_errno(errno, "epoll_create1");
+    for (const int socket : udp_->sockets()) TRY(watch(socket));
+    for (const int fd : {wake_, tcp_->fd(), routes_->fd()}) TRY(watch(fd));
+    return resolv_ ? watch(resolv_->fd()) : Result<void>();
+  }
+
+  // Waits until something has to be done, and does it.
+  void turn(Server& server, std::optional<Time> until = {}) {
+    std::array<epoll_event, 8> events{};
+    const int count = ::epoll_wait(epoll_, events.data(), static_cast<int>(events.size()),
+                                   milliseconds_to_wait(until));
+    bool connection = tcp_->connections() > 0;
+    for (int i = 0; i < count; ++i) {
+      const int fd = events.at(static_cast<std::size_t>(i)).data.fd;
+      if (fd == wake_)
+        take_news(server);
+      else if (resolv_ && fd == resolv_->fd())
+        follow_resolv_conf(resolv_->changed());
+      else if (fd == tcp_->fd())
+        connection = true;
+      else if (fd != routes_->fd())
+        for (int round = 0; round < kMaxRounds && udp_->serve(fd); ++round) {
+        }
+    }
+    // Where somebody waits, his time may be over, or what he waits for may have come.
+    if (routes_->deadline()) routes_->run();
+    if (connection) tcp_->run();
+  }
+
+  int milliseconds_to_wait(std::optional<Time> first) const {
+    for (const auto& other : {routes_->deadline(), tcp_->deadline()})
+      if (other && (!first || *other < *first)) first = other;
     if (!first) return -1;
     const auto left = std::chrono::ceil<std::chrono::milliseconds>(*first - clock_.steady_now());
     return static_cast<int>(std::clamp<std::int64_t>(left.count(), 0, 60'000));
@@ -155,7 +128,8 @@ class Server::Loop {
     responder_->set_own(std::move(news.own));
   }
 
-  void follow_resolv_conf() {
+  void follow_resolv_conf(bool changed = true) {
+    if (!changed) return;
     UpstreamConfig config;
     config.servers = options_.upstream;
     if (resolv_) {
@@ -177,6 +151,7 @@ class Server::Loop {
   const Clock& clock_;
   const ServerOptions options_;
   const int wake_;
+  int epoll_ = -1;
   UpstreamConfig config_;
   std::unique_ptr<Routes> routes_;
   std::unique_ptr<Resolver> resolver_;
@@ -193,9 +168,12 @@ Result<std::unique_ptr<Server>> Server::create(const Clock& clock, ServerOptions
   out->loop_ = std::make_unique<Loop>(clock, std::move(options), out->wake_);
   out->port_ = TRY(out->loop_->open());
   out->tell();  // its own addresses
-  out->thread_ = std::jthread(
-      [server = out.get()](const std::stop_token& stop) { server->loop_->run(*server, stop); });
   return out;
+}
+
+void Server::start() {
+  if (thread_.joinable()) return;
+  thread_ = std::jthread([this](const std::stop_token& stop) { loop_->run(*this, stop); });
 }
 
 Server::~Server() {

@@ -19,6 +19,7 @@
 #include "dns/tcp_listener.h"
 #include "dns/upstream.h"
 #include "dns/zone.h"
+#include "socket_keeper.h"
 
 namespace coracle::dns {
 
@@ -34,15 +35,20 @@ struct ServerOptions {
   CacheOptions cache = {};
   ForwarderOptions forwarder = {};
   TcpLimits tcp = {};
+  SocketKeeper sockets = {};
 };
 
 // Thread-safe.
 class Server {
  public:
-  // Listens, and answers from its own thread, in the network namespace of the calling thread.
+  // Listens, in the network namespace of the calling thread: questions wait until start().
   // AlreadyExists when somebody else has the address and port.
   static Result<std::unique_ptr<Server>> create(const Clock& clock, ServerOptions options);
-  ~Server();  // stops
+  // Answers, from its own thread. Idempotent; not to be called by two threads at a time.
+  void start();
+  // Stops. What waits for upstream servers is answered if they answer soon; what is not read yet
+  // waits in the sockets if somebody keeps them.
+  ~Server();
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
 

@@ -174,8 +174,11 @@ void TcpListener::take_questions(int number) {
     // What deserves no answer is no DNS, and so not worth a connection.
     if (!parse_query(bytes_of(packet))) return close(number);
     ++connection.waiting;
-    responder_.respond(bytes_of(packet), connection.source,
-                       [this, number](const std::string& reply) { answer(number, reply); });
+    std::string out;
+    const auto later = [this, number]() -> Responder::Send {
+      return [this, number](const std::string& reply) { answer(number, reply); };
+    };
+    if (responder_.respond(bytes_of(packet), connection.source, out, later)) answer(number, out);
   }
 }
 

@@ -1,6 +1,5 @@
 #include "dns/udp_sockets.h"
 
-#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -14,7 +13,6 @@ namespace {
 
 constexpr std::size_t kBatch = 32;
 constexpr std::size_t kMaxQuestion = 2048;  // longer ones are cut, and so malformed
-constexpr int kMaxRounds = 8;               // of one socket at one run()
 
 }  // namespace
 
@@ -36,24 +34,22 @@ class UdpSockets::Batch {
     return count < 0 ? 0 : static_cast<std::size_t>(count);
   }
   Bytes packet(std::size_t i) const { return {packets_[i].data(), in_[i].msg_len}; }
-  SocketAddress from(std::size_t i) {
+  SocketAddress& from(std::size_t i) {
     from_[i].size = in_[i].msg_hdr.msg_namelen;
     return from_[i];
   }
 
-  void add(const SocketAddress& to, const std::string& packet) {
-    to_[answers_] = to;
-    out_packets_[answers_] = packet;
-    ++answers_;
-  }
+  // Where the next answer belongs, until it is added as that to the `i`th packet.
+  std::string& next() { return out_packets_[answers_]; }
+  void add(std::size_t i) { to_[answers_++] = i; }
   void send(int socket) {
     for (std::size_t i = 0; i < answers_; ++i) {
       out_parts_[i] = {out_packets_[i].data(), out_packets_[i].size()};
       out_[i].msg_hdr = {};
       out_[i].msg_hdr.msg_iov = &out_parts_[i];
       out_[i].msg_hdr.msg_iovlen = 1;
-      out_[i].msg_hdr.msg_name = to_[i].get();
-      out_[i].msg_hdr.msg_namelen = to_[i].size;
+      out_[i].msg_hdr.msg_name = from_[to_[i]].get();
+      out_[i].msg_hdr.msg_namelen = from_[to_[i]].size;
     }
     // One that cannot be sent is lost, as packets are; those after it are not.
     for (std::size_t sent = 0; sent < answers_;) {
@@ -67,65 +63,44 @@ class UdpSockets::Batch {
  private:
   std::array<std::array<std::uint8_t, kMaxQuestion>, kBatch> packets_{};
   std::array<iovec, kBatch> parts_{}, out_parts_{};
-  std::array<SocketAddress, kBatch> from_{}, to_{};
+  std::array<SocketAddress, kBatch> from_{};
+  std::array<std::size_t, kBatch> to_{};
   std::array<mmsghdr, kBatch> in_{}, out_{};
   std::array<std::string, kBatch> out_packets_;
   std::size_t answers_ = 0;
 };
 
-Result<std::unique_ptr<UdpSockets>> UdpSockets::create(Responder& responder,
-                                                       std::vector<int> sockets) {
-  const int epoll = ::epoll_create1(EPOLL_CLOEXEC);
-  const int error = errno;
-  std::unique_ptr<UdpSockets> out(new UdpSockets(responder, std::move(sockets), epoll));
-  if (epoll < 0) return Error::from_errno(error, "epoll_create1");
-  for (const int socket : out->sockets_) {
-    epoll_event event{};
-    event.events = EPOLLIN;
-    event.data.fd = socket;
-    if (::epoll_ctl(epoll, EPOLL_CTL_ADD, socket, &event) != 0)
-      return Error::from_errno(errno, "epoll_ctl");
-  }
-  return out;
-}
-
-UdpSockets::UdpSockets(Responder& responder, std::vector<int> sockets, int epoll)
-    : responder_(responder),
-      sockets_(std::move(sockets)),
-      epoll_(epoll),
-      batch_(std::make_unique<Batch>()) {}
+UdpSockets::UdpSockets(Responder& responder, std::vector<int> sockets)
+    : responder_(responder), sockets_(std::move(sockets)), batch_(std::make_unique<Batch>()) {}
 
 UdpSockets::~UdpSockets() {
   for (const int socket : sockets_) ::close(socket);
-  if (epoll_ >= 0) ::close(epoll_);
 }
 
-void UdpSockets::run() {
-  std::array<epoll_event, 8> events{};
-  const int count = ::epoll_wait(epoll_, events.data(), static_cast<int>(events.size()), 0);
-  for (int i = 0; i < count; ++i) {
-    const int socket = events.at(static_cast<std::size_t>(i)).data.fd;
-    for (int round = 0; round < kMaxRounds && serve(socket); ++round) {
-    }
-  }
-}
-
-// True when there may be more.
 bool UdpSockets::serve(int socket) {
   const std::size_t count = batch_->receive(socket);
-  const auto in_batch = std::make_shared<bool>(true);
+  std::shared_ptr<bool> in_batch;  // made when an answer may come later
   for (std::size_t i = 0; i < count; ++i) {
-    const SocketAddress from = batch_->from(i);
+    const SocketAddress& from = batch_->from(i);
     if (from.port() == 0) continue;
     // The sockets live as long as the loop in which late answers come.
-    responder_.respond(batch_->packet(i), {from.ip(), from.port(), Transport::Udp},
-                       [this, in_batch, socket, from](const std::string& packet) {
-                         if (*in_batch) return batch_->add(from, packet);
-                         (void)::sendto(socket, packet.data(), packet.size(),
-                                        MSG_DONTWAIT | MSG_NOSIGNAL, from.get(), from.size);
-                       });
+    const auto later = [&]() -> Responder::Send {
+      if (!in_batch) in_batch = std::make_shared<bool>(true);
+      return [this, i, in_batch, socket, from](const std::string& packet) {
+        if (!*in_batch) {
+          (void)::sendto(socket, packet.data(), packet.size(), MSG_DONTWAIT | MSG_NOSIGNAL,
+                         from.get(), from.size);
+          return;
+        }
+        batch_->next() = packet;
+        batch_->add(i);
+      };
+    };
+    if (responder_.respond(batch_->packet(i), {from.ip(), from.port(), Transport::Udp},
+                           batch_->next(), later))
+      batch_->add(i);
   }
-  *in_batch = false;
+  if (in_batch) *in_batch = false;
   batch_->send(socket);
   return count == kBatch;
 }

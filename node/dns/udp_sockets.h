@@ -2,8 +2,6 @@
 // Not thread-safe: one thread, the loop's.
 #pragma once
 
-#include <coracle/result.h>
-
 #include <memory>
 #include <vector>
 
@@ -14,22 +12,20 @@ namespace coracle::dns {
 class UdpSockets {
  public:
   // Takes the bound sockets, which do not block.
-  static Result<std::unique_ptr<UdpSockets>> create(Responder& responder, std::vector<int> sockets);
+  UdpSockets(Responder& responder, std::vector<int> sockets);
   ~UdpSockets();
   UdpSockets(const UdpSockets&) = delete;
   UdpSockets& operator=(const UdpSockets&) = delete;
 
-  int fd() const { return epoll_; }
-  void run();  // a bounded number of packets
+  const std::vector<int>& sockets() const { return sockets_; }
+  // Reads a batch of packets from one of them. True when there may be more.
+  bool serve(int socket);
 
  private:
   class Batch;
-  UdpSockets(Responder& responder, std::vector<int> sockets, int epoll);
-  bool serve(int socket);
 
   Responder& responder_;
   const std::vector<int> sockets_;
-  const int epoll_;
   std::unique_ptr<Batch> batch_;
 };
 

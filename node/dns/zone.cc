@@ -1,6 +1,7 @@
 #include "dns/zone.h"
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 #include "dns/reverse_name.h"
@@ -12,19 +13,29 @@ constexpr int kMaxAliases = 8;         // of a chain inside the cluster
 constexpr std::size_t kMaxLabels = 5;  // "_port._proto.<service>.<ns>.svc" before the zone
 constexpr const char* kDnsVersion = "1.1.0";
 
-// The labels of `wire` from the right, "svc" first; nothing for more than any name of ours has.
-std::optional<std::vector<std::string_view>> labels_of(std::string_view wire) {
-  std::vector<std::string_view> out;
-  out.reserve(kMaxLabels);
-  for (std::size_t at = 0; at < wire.size();) {
-    if (out.size() == kMaxLabels) return std::nullopt;
-    const std::size_t size = static_cast<unsigned char>(wire[at]);
-    out.push_back(wire.substr(at + 1, size));
-    at += size + 1;
+class Labels {
+ public:
+  // Those of `wire` from the right, "svc" first; nothing for more than any name of ours has.
+  static std::optional<Labels> of(std::string_view wire) {
+    Labels out;
+    for (std::size_t at = 0; at < wire.size();) {
+      if (out.count_ == kMaxLabels) return std::nullopt;
+      const std::size_t size = static_cast<unsigned char>(wire[at]);
+      out.labels_.at(out.count_++) = wire.substr(at + 1, size);
+      at += size + 1;
+    }
+    std::reverse(out.labels_.begin(), out.labels_.begin() + out.count_);
+    return out;
   }
-  std::reverse(out.begin(), out.end());
-  return out;
-}
+  std::size_t size() const { return count_; }
+  bool empty() const { return count_ == 0; }
+  std::string_view front() const { return labels_.front(); }
+  std::string_view operator[](std::size_t i) const { return labels_.at(i); }
+
+ private:
+  std::array<std::string_view, kMaxLabels> labels_;
+  std::size_t count_ = 0;
+};
 
 // The wire bytes of two labels that are neighbours in one name.
 std::string_view joined(std::string_view first, std::string_view second) {
@@ -82,6 +93,7 @@ class Zone::Lookup {
   void finish(Exists exists, const Name& name) {
     if (!found_.empty()) {
       rotate(found_, turn_);
+      if (out_.reply.answer.empty()) return found_.swap(out_.reply.answer);
       std::move(found_.begin(), found_.end(), std::back_inserter(out_.reply.answer));
       return;
     }
@@ -91,7 +103,7 @@ class Zone::Lookup {
   }
 
   void forward(const Name& name) {
-    const auto labels = labels_of(name.below(config_.domain));
+    const auto labels = Labels::of(name.below(config_.domain));
     if (!labels) return finish(Exists::No, name);
     if (labels->empty()) return finish(apex(name), name);
     const std::string_view top = labels->front();
@@ -114,7 +126,7 @@ class Zone::Lookup {
 
   Name zone_server() const { return child(child(config_.domain, "dns"), "ns"); }
 
-  Exists name_server(const Name& name, const std::vector<std::string_view>& labels) {
+  Exists name_server(const Name& name, const Labels& labels) {
     if (labels.size() == 1) return Exists::Yes;
     if (labels.size() != 2 || labels[1] != "ns") return Exists::No;
     add_address(name, config_.dns_address);
@@ -122,7 +134,7 @@ class Zone::Lookup {
   }
 
   // Every namespace might have Pods.
-  Exists pods(const Name& name, const std::vector<std::string_view>& labels) {
+  Exists pods(const Name& name, const Labels& labels) {
     if (labels.size() <= 2) return Exists::Yes;
     const auto ip = parse_dashed_v4(labels[2]);
     if (labels.size() != 3 || !ip || !config_.pod_cidr.contains(*ip)) return Exists::No;
@@ -130,7 +142,7 @@ class Zone::Lookup {
     return Exists::Yes;
   }
 
-  void services(const Name& name, const std::vector<std::string_view>& labels) {
+  void services(const Name& name, const Labels& labels) {
     const bool known = labels.size() < 2 || zone_.snapshot_.namespaces->contains(labels[1]);
     if (labels.size() < 3) return finish(known ? Exists::Yes : Exists::No, name);
     const ServiceRecords* service = find(joined(labels[2], labels[1]));
@@ -201,7 +213,8 @@ class Zone::Lookup {
       data += static_cast<char>(target.port & 255U);
       add(name, type::kSrv, data.append(host.wire()));
       if (addresses != std::exchange(last, addresses))
-        add_packed(host, *addresses, out_.reply.additional);
+        for (const std::uint16_t family : {type::kA, type::kAaaa})
+          add_packed(host, family, *addresses, out_.reply.additional);
     }
   }
 
@@ -266,16 +279,15 @@ class Zone::Lookup {
   }
   void add_addresses(const Name& name, const PackedAddresses& addresses) {
     if (question_.type != type::kA && question_.type != type::kAaaa) return;
-    std::vector<Record> all;
-    add_packed(name, addresses, all);
-    for (Record& record : all) add(name, record.type, std::move(record.data));
+    add_packed(name, question_.type, addresses, found_);
   }
-  void add_packed(const Name& name, const PackedAddresses& addresses,
+  void add_packed(const Name& name, std::uint16_t type, const PackedAddresses& addresses,
                   std::vector<Record>& out) const {
-    for (std::size_t at = 0; at < addresses.v4.size(); at += 4)
-      out.push_back({name, type::kA, config_.ttl, addresses.v4.substr(at, 4)});
-    for (std::size_t at = 0; at < addresses.v6.size(); at += 16)
-      out.push_back({name, type::kAaaa, config_.ttl, addresses.v6.substr(at, 16)});
+    const std::string& packed = type == type::kA ? addresses.v4 : addresses.v6;
+    const std::size_t size = type == type::kA ? 4 : 16;
+    out.reserve(out.size() + packed.size() / size);
+    for (std::size_t at = 0; at < packed.size(); at += size)
+      out.push_back({name, type, config_.ttl, packed.substr(at, size)});
   }
 
   const Zone& zone_;

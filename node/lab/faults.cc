@@ -12,6 +12,7 @@
 #include "netlink/linux_kernel.h"
 #include "proxy/iptables_tool.h"
 #include "runtime/sandbox_files.h"
+#include "socket_keeper.h"
 
 namespace coracle {
 namespace {
@@ -92,6 +93,7 @@ Result<void> lab_power_cut(const std::string& lab, const std::string& node,
   const LabNode found = TRY(lab_find_node(lab, node));
   // The agent first: it would start again what ends.
   TRY(lab::end_node(lab, found.name, SIGKILL, kKillMilliseconds));
+  TRY(KeptSockets::end(data_dir));
   std::string problems;
   std::error_code error;
   for (std::filesystem::directory_iterator it(data_dir + "/pods", error), end; !error && it != end;

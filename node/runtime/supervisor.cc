@@ -38,6 +38,7 @@
 #include "runtime/supervisor_client.h"
 #include "runtime/supervisor_fds.h"
 #include "runtime/termination_log.h"
+#include "socket_keeper.h"
 
 namespace coracle {
 namespace runtime {
@@ -375,11 +376,14 @@ int echo(int argc, char** argv) {
 bool is_supervisor(int argc, char** argv) {
   if (argc < 1) return false;
   const std::string_view name = argv[0];
-  return name == runtime::kSupervisorProgram || name == runtime::kEchoProgram;
+  return name == runtime::kSupervisorProgram || name == runtime::kEchoProgram ||
+         name == kSocketKeeperProgram;
 }
 
 int supervisor_main(int argc, char** argv) {
-  if (std::string_view(argv[0]) == runtime::kEchoProgram) return runtime::echo(argc, argv);
+  const std::string_view name = argv[0];
+  if (name == runtime::kEchoProgram) return runtime::echo(argc, argv);
+  if (name == kSocketKeeperProgram) return socket_keeper_main(argc, argv);
   return runtime::supervise();
 }
 

@@ -62,6 +62,7 @@ class DnsServer : public ::testing::Test {
     ASSERT_TRUE(created) << created.error().message;
     server_ = std::move(*created);
     server_->set_zone(table_.snapshot(), true);
+    server_->start();
   }
   Response ask_udp(const std::string& text, std::uint16_t type = type::kA) {
     const Socket socket(SOCK_DGRAM, server_->port());
@@ -251,6 +252,89 @@ TEST_F(DnsServer, ListensBeforeItsAddressIsThere) {
   EXPECT_TRUE(Server::create(system_clock(), options));
 }
 
+// What a service manager does for us.
+class Manager {
+ public:
+  ~Manager() {
+    for (const auto& [socket_name, fd] : kept_) ::close(fd);
+  }
+  SocketKeeper keeper() {
+    return {
+        .take = [this](const std::string& n) { return kept_.contains(n) ? ::dup(kept_[n]) : -1; },
+        .keep =
+            [this](const std::string& n, int fd) {
+              if (kept_.contains(n)) ::close(kept_[n]);
+              kept_[n] = ::dup(fd);
+            }};
+  }
+  void put(const std::string& socket_name, int fd) { kept_[socket_name] = fd; }
+  std::set<std::string> names() const {
+    std::set<std::string> out;
+    for (const auto& [socket_name, fd] : kept_) out.insert(socket_name);
+    return out;
+  }
+
+ private:
+  std::map<std::string, int> kept_;
+};
+
+TEST_F(DnsServer, QuestionsWaitInKeptSocketsForTheNextOne) {
+  start();
+  ServerOptions options;
+  options.port = server_->port();  // one that is free
+  server_.reset();
+  Manager manager;
+  options.sockets = manager.keeper();
+  start(options);
+  EXPECT_EQ(manager.names(), (std::set<std::string>{"dns-tcp-127.0.0.1", "dns-udp-127.0.0.1"}));
+  EXPECT_EQ(ask_udp("kubernetes.default.svc.cluster.local").reply.answer.size(), 1U);
+  server_.reset();
+
+  const std::string question =
+      encode_question(8, {name("kubernetes.default.svc.cluster.local"), type::kA});
+  const Socket udp(SOCK_DGRAM, options.port);
+  udp.send(question);
+  const Socket tcp(SOCK_STREAM, options.port);
+  tcp.send(std::string{'\0', static_cast<char>(question.size())} + question);
+  EXPECT_FALSE(test::wait_readable(udp.fd(), 0));
+  start(options);
+  EXPECT_EQ(parse_response(test::bytes_of(udp.receive()))->reply.answer.size(), 1U);
+  EXPECT_EQ(parse_response(test::bytes_of(tcp.receive().substr(2)))->id, 8);
+}
+
+TEST_F(DnsServer, WhatIsKeptButDoesNotFitIsNotUsed) {
+  start();
+  ServerOptions options;
+  options.port = server_->port();
+  server_.reset();
+  Manager manager;
+  options.sockets = manager.keeper();
+  // Of another port; of another protocol.
+  const int elsewhere = ::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  SocketAddress any(kLoopback, 0);
+  ASSERT_EQ(::bind(elsewhere, any.get(), any.size), 0);
+  manager.put("dns-udp-127.0.0.1", elsewhere);
+  manager.put("dns-tcp-127.0.0.1", ::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  start(options);
+  EXPECT_EQ(server_->port(), options.port);
+  EXPECT_EQ(ask_udp("kubernetes.default.svc.cluster.local").reply.answer.size(), 1U);
+  server_.reset();
+  start(options);  // what was made instead is kept
+  EXPECT_EQ(ask_udp("kubernetes.default.svc.cluster.local").reply.answer.size(), 1U);
+}
+
+TEST_F(DnsServer, WhatWaitsForUpstreamIsAnsweredBeforeItStops) {
+  start();
+  const Socket socket(SOCK_DGRAM, server_->port());
+  socket.send(encode_question(9, {name("www.example.com"), type::kA}));
+  const Query asked = upstream_.next();
+  std::jthread stopping([&] { server_.reset(); });
+  Reply reply;
+  reply.answer.push_back(make_address(asked.question.name, 60, *Ip::parse("192.0.2.1")));
+  upstream_.answer(asked, reply);
+  EXPECT_EQ(parse_response(test::bytes_of(socket.receive()))->id, 9);
+}
+
 // Who is served, without sockets: nobody can send from elsewhere on loopback.
 TEST(DnsResponder, ServesPodsAndTheNodeOnly) {
   struct Silent final : Upstream {
@@ -268,12 +352,12 @@ TEST(DnsResponder, ServesPodsAndTheNodeOnly) {
   responder.set_pods(
       std::make_shared<const PodNamespaces>(PodNamespaces{{*Ip::parse("10.42.0.9"), "prod"}}));
   const auto rcode = [&](const char* ip, const std::string& text, Port port = 5000) -> std::string {
-    std::string out = "silence";
+    std::string out;
+    const auto later = [&] { return [&](const std::string& packet) { out = packet; }; };
     responder.respond(test::bytes_of(encode_question(1, {name(text), type::kA})),
-                      {*Ip::parse(ip), port}, [&](const std::string& packet) {
-                        out = to_string(parse_response(test::bytes_of(packet))->reply.rcode);
-                      });
-    return out;
+                      {*Ip::parse(ip), port}, out, later);
+    if (out.empty()) return "silence";
+    return to_string(parse_response(test::bytes_of(out))->reply.rcode);
   };
   const std::string good = "kubernetes.default.svc.cluster.local";
   EXPECT_EQ(rcode("10.42.7.7", good), "NOERROR");
