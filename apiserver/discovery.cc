@@ -23,6 +23,7 @@ std::vector<Subresource> subresources_of(const ResourceKind& kind) {
       {"binding", "Binding", {"create"}},
       {"eviction", "Eviction", {"create"}, "policy", "v1"},
       {"log", "", {"get"}},
+      {"proxy", "NodeProxyOptions", {"get"}},
       {"scale", "Scale", {"get", "patch", "update"}, "autoscaling", "v1"},
       {"finalize", "", {"update"}}};
   std::vector<Subresource> out;

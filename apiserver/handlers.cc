@@ -72,8 +72,8 @@ metrics::Histogram durations("apiserver_request_duration_seconds",
 void count(const HttpRequest& request, const StatusSubject& subject, const HttpResponse& response,
            std::chrono::steady_clock::time_point begin) {
   const bool resource = !subject.kind.empty();
-  const bool log = response.content_type == "text/plain";  // the only stream that is no watch
-  std::string verb = response.stream && !log ? "WATCH" : request.method;
+  const bool text = response.content_type.starts_with("text/plain");  // streams that no watch is
+  std::string verb = response.stream && !text ? "WATCH" : request.method;
   if (!resource && verb != "GET" && verb != "HEAD") verb = "other";
   const std::string plural = resource ? subject.plural : "";
   requests.add(1, {{"verb", verb}, {"resource", plural}, {"code", std::to_string(response.code)}});
@@ -170,6 +170,7 @@ Handlers::Answer Handlers::resource(const Asked& asked, StatusSubject& subject) 
   const auto& [request, route, query, who] = asked;
   const ResourceKind* kind = TRY(kind_of(route));
   subject = {route.name, route.group, route.plural, kind->resource.kind, ""};
+  if (route.subresource == "proxy" && !route.watch) return proxy(asked, *kind);
   const Verb verb = TRY(verb_of(request.method, route, query));
   if (!route.subresource.empty() && !subresource_allows(route.subresource, verb))
     return not_supported(route, verb);

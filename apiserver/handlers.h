@@ -23,6 +23,9 @@
 
 namespace coracle {
 
+// Prometheus' exposition format.
+inline constexpr const char* kMetricsType = "text/plain; version=0.0.4; charset=utf-8";
+
 class Handlers {
  public:
   struct Options {
@@ -37,7 +40,7 @@ class Handlers {
     std::function<Result<Json>(const Identity& who, const HttpRequest& request)> join = {};
     // The way to the nodes; null: there is none. Outlives the handlers and their streams.
     TunnelHub* tunnels = nullptr;
-    int log_turns = 8;  // how many may wait at a time for a node to answer
+    int node_turns = 8;  // how many may wait at a time for a node to answer
   };
   explicit Handlers(Options options);
 
@@ -108,8 +111,12 @@ class Handlers {
 
   // handlers_log.cc
   Answer log(const Asked& asked, const ResourceKind& kind) const;
-  // Once the node has begun to answer.
-  Result<std::unique_ptr<TunnelStream>> ask_node(const std::string& node,
+
+  // handlers_node.cc
+  Answer proxy(const Asked& asked, const ResourceKind& kind) const;
+  // The node's answer, once that has begun. The node's error; Unavailable, Timeout,
+  // TooManyRequests.
+  Result<std::shared_ptr<StreamSource>> ask_node(const std::string& node,
                                                  const TunnelRequest& request) const;
 
   // The body as an object of the kind, named as the URL says.
@@ -120,7 +127,7 @@ class Handlers {
 
   Options options_;
   std::unique_ptr<AccessView> view_;
-  mutable std::counting_semaphore<> log_turns_;
+  mutable std::counting_semaphore<> node_turns_;
   std::atomic<bool> ready_{false};
   // Large, rarely asked for, and mostly by clients that unpack it themselves.
   struct Packed {

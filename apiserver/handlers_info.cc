@@ -1,5 +1,6 @@
 // What a client asks before it works with objects: version, health, discovery, OpenAPI.
 #include <coracle/metrics.h>
+#include <coracle/process_metrics.h>
 
 #include <nlohmann/json.hpp>
 #include <set>
@@ -8,7 +9,6 @@
 #include "handlers.h"
 #include "http_message.h"
 #include "openapi.h"
-#include "process_metrics.h"
 
 namespace coracle {
 namespace {
@@ -63,7 +63,7 @@ bool wants_json(const HttpRequest& request) {
 Handlers::Handlers(Options options)
     : options_(std::move(options)),
       view_(access_view(options_.registry)),
-      log_turns_(options_.log_turns) {
+      node_turns_(options_.node_turns) {
   serve_process_metrics();
   const auto& kinds = options_.registry.kinds();
   openapi_v2_ = pack(std::string(kOpenApiV2Type), openapi_v2_protobuf(kinds));
@@ -107,7 +107,7 @@ Handlers::Answer Handlers::info(const HttpRequest& request, const ApiPath& route
     case Target::Health:
       return health(route, query);
     case Target::Metrics:
-      response.content_type = "text/plain; version=0.0.4; charset=utf-8";
+      response.content_type = kMetricsType;
       response.body = metrics::Family::text();
       return response;
     case Target::CoreVersions:

@@ -51,6 +51,18 @@ Result<Segments> split_path(std::string_view raw) {
   return out;
 }
 
+std::string join(const Segments& path, std::size_t from) {
+  std::string out;
+  for (std::size_t i = from; i < path.size(); ++i) out += (i == from ? "" : "/") + path[i];
+  return out;
+}
+
+// What follows it is the node's.
+bool is_node_proxy(const ApiPath& route, const Segments& rest) {
+  return route.group.empty() && route.ns.empty() && !route.watch && rest.size() >= 3 &&
+         rest[0] == "nodes" && rest[2] == "proxy";
+}
+
 // `rest` is what follows the group and version.
 ApiPath resource_route(ApiPath route, Segments rest) {
   route.target = ApiPath::Target::Unknown;
@@ -68,10 +80,11 @@ ApiPath resource_route(ApiPath route, Segments rest) {
     route.ns = rest[1];
     rest.erase(rest.begin(), rest.begin() + 2);
   }
-  if (rest.size() > 3) return route;
+  if (rest.size() > 3 && !is_node_proxy(route, rest)) return route;
   route.plural = rest[0];
   if (rest.size() > 1) route.name = rest[1];
   if (rest.size() > 2) route.subresource = rest[2];
+  route.extra = join(rest, 3);
   route.target = ApiPath::Target::Resource;
   return route;
 }
@@ -95,12 +108,6 @@ ApiPath api_route(const Segments& path) {
   if (path.size() == prefix) return route;
   return resource_route(route,
                         Segments(path.begin() + static_cast<std::ptrdiff_t>(prefix), path.end()));
-}
-
-std::string join(const Segments& path, std::size_t from) {
-  std::string out;
-  for (std::size_t i = from; i < path.size(); ++i) out += (i == from ? "" : "/") + path[i];
-  return out;
 }
 
 }  // namespace

@@ -50,7 +50,9 @@ struct ApiPath {
   };
   Target target = Target::Unknown;
   std::string group, version, plural, ns, name, subresource;
-  std::string extra;   // Health: "livez" and a check; OpenApiV3Document: "apis/apps/v1"
+  // Health: "livez" and a check; OpenApiV3Document: "apis/apps/v1"; nodes/NAME/proxy: what follows
+  // it, decoded, "metrics/cadvisor".
+  std::string extra;
   bool watch = false;  // the legacy /api/v1/watch/... form
   bool operator==(const ApiPath&) const = default;
 };

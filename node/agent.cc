@@ -10,9 +10,9 @@
 
 #include "dns/cluster_dns.h"
 #include "kernel_state.h"
-#include "logs/outlet.h"
 #include "netlink/linux_kernel.h"
 #include "node_registration.h"
+#include "outlet.h"
 #include "peer_probe.h"
 #include "pod_network.h"
 #include "pod_network_watch.h"
@@ -108,7 +108,7 @@ Result<ServiceParts> make_service_parts(Client& client, const Clock& clock,
 class NodeAgent final : public Agent {
  public:
   NodeAgent(Client& client, const Clock& clock, AgentOptions options,
-            std::unique_ptr<Runtime> runtime, ServiceParts services, logs::Outlet outlet)
+            std::unique_ptr<Runtime> runtime, ServiceParts services, Outlet outlet)
       : client_(client),
         clock_(clock),
         options_(std::move(options)),
@@ -305,7 +305,7 @@ class NodeAgent final : public Agent {
   const std::unique_ptr<ServiceCache> services_;
   const std::unique_ptr<proxy::Proxier> proxier_;
   const std::unique_ptr<dns::ClusterDns> dns_;
-  const logs::Outlet outlet_;
+  const Outlet outlet_;
   EventRecorder events_;
   NodeRegistration registration_;
   RemoteNodes peers_;
@@ -359,8 +359,7 @@ Result<std::unique_ptr<Agent>> Agent::create(Client& client, const Clock& clock,
                                clock));
   TRY(PodNetwork::prepare(options.data_dir));
   auto services = TRY(make_service_parts(client, clock, options));
-  logs::Outlet outlet =
-      TRY(logs::make_outlet(options.open_tunnel, *runtime, clock, options.data_dir));
+  Outlet outlet = TRY(make_outlet(options.open_tunnel, *runtime, clock, options.data_dir));
   auto agent = std::make_unique<NodeAgent>(client, clock, std::move(options), std::move(runtime),
                                            std::move(services), std::move(outlet));
   agent->start();

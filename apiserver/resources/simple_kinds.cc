@@ -195,6 +195,7 @@ ResourceKind namespace_kind() {
 ResourceKind node_kind() {
   ResourceKind kind = basic(resources::kNodes, "node", {"no"}, "core.v1.Node");
   kind.has_status = true;
+  kind.subresources = {"proxy"};
   kind.selectable_fields = {"spec.unschedulable"};
   kind.apply_defaults = [](Json& node) {
     Json& spec = object_in(node, "spec");

@@ -258,7 +258,7 @@ class End final : public TunnelEnd {
   // Once, not at each try.
   void tell(const std::string& what) {
     if (what == told_) return;
-    log::warn("tunnel", "no connection to the server for logs, trying again", {{"error", what}});
+    log::warn("tunnel", "no tunnel to the server, trying again", {{"error", what}});
     told_ = what;
   }
 

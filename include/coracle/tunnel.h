@@ -1,7 +1,8 @@
 // A node's end of its tunnel: the agent opens a connection to the server, and over it the server
 // asks: HTTP/2 (RFC 9113) with the roles turned round. So nothing ever connects to a node. Each
 // request is a stream with a window of its own: one that is read slowly makes only its own source
-// wait. Logs are asked for today; what else the server may want of a node travels the same way.
+// wait. Logs and metrics are asked for today; what else the server may want of a node travels the
+// same way.
 #pragma once
 
 #include <coracle/byte_stream.h>
@@ -20,7 +21,7 @@ inline constexpr int kTunnelPort = 6444;
 inline constexpr const char* kTunnelPortAnnotation = "coracle.dev/tunnel-port";
 
 struct TunnelRequest {
-  std::string path;     // "/v1/logs"
+  std::string path;     // "/v1/logs"; node/outlet.h has them all
   std::string options;  // JSON, "" = none
 };
 

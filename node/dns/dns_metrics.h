@@ -1,5 +1,5 @@
-// What the node's DNS server has counted, on /metrics of the process while this object lives. An
-// agent that runs alone has no such door: there nobody sees it.
+// What the node's DNS server has counted, among the metrics of the process while this object lives.
+// Of an agent that runs alone they are read through the server: nodes/NAME/proxy/metrics.
 #pragma once
 
 #include <coracle/metrics.h>

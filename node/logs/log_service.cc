@@ -133,10 +133,8 @@ Result<std::unique_ptr<LogService>> LogService::create(const Runtime& runtime, c
       new LogService(runtime, clock, std::move(data_dir), std::move(watch)));
 }
 
-Result<std::unique_ptr<TunnelSource>> LogService::serve(const TunnelRequest& request) {
-  if (request.path != "/v1/logs")
-    return Error{Code::NotFound, "this agent knows no " + request.path};
-  const LogRequest asked = TRY(parse_log_request(request.options));
+Result<std::unique_ptr<TunnelSource>> LogService::serve(const std::string& options) {
+  const LogRequest asked = TRY(parse_log_request(options));
   const auto state = find(runtime_, asked.uid, asked.container);
   if (!state) return Error{Code::NotFound, "no such container has started"};
   // Of a container that waits for its restart, the one before is the last one.
@@ -150,15 +148,15 @@ Result<std::unique_ptr<TunnelSource>> LogService::serve(const TunnelRequest& req
   if (number < 0 || (asked.previous && access((path + ".spec").c_str(), F_OK) != 0))
     return Error{Code::NotFound, "no earlier start is known"};
   reads.add();
-  LogReaderOptions options = reader_options(asked, clock_);
-  options.follow = asked.follow && !asked.previous;
+  LogReaderOptions reader = reader_options(asked, clock_);
+  reader.follow = asked.follow && !asked.previous;
   const auto over = [&runtime = runtime_, uid = asked.uid, name = asked.container, number] {
     const auto now = find(runtime, uid, name);
     return !now || now->restart_count != number || now->status == ContainerState::Status::Exited;
   };
-  const bool follow = options.follow;
+  const bool follow = reader.follow;
   auto source =
-      std::make_unique<LogSource>(LogReader(path + ".log", std::move(options)), *watch_, log, over);
+      std::make_unique<LogSource>(LogReader(path + ".log", std::move(reader)), *watch_, log, over);
   if (follow) TRY(source->follow(directory));
   return std::unique_ptr<TunnelSource>(std::move(source));
 }

@@ -34,8 +34,9 @@ class LogService {
 
   // To be drained when readable.
   DirWatch& watch() { return *watch_; }
-  // The log as text. NotFound when the container has not started, or not before; BadRequest.
-  Result<std::unique_ptr<TunnelSource>> serve(const TunnelRequest& request);
+  // The log that a request's options ask for, as text. NotFound when the container has not started,
+  // or not before; BadRequest.
+  Result<std::unique_ptr<TunnelSource>> serve(const std::string& options);
 
  private:
   LogService(const Runtime& runtime, const Clock& clock, std::string data_dir,

@@ -78,6 +78,11 @@ constexpr Case kOfNodes[] = {
     {"PUT", "/api/v1/nodes/n2/status", false},
     {"DELETE", "/api/v1/nodes/n1", false},
     {"DELETE", "/api/v1/nodes", false},
+    {"GET", "/api/v1/nodes/n1/proxy", false},
+    {"GET", "/api/v1/nodes/n1/proxy/metrics", false},
+    {"GET", "/api/v1/nodes/n1/proxy/metrics?watch=1", false},
+    {"HEAD", "/api/v1/nodes/n2/proxy/healthz", false},
+    {"POST", "/api/v1/nodes/n1/proxy/metrics", false},
     {"POST", "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases", true},
     {"GET", "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/n1", true},
     {"PUT", "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/n1", true},
@@ -149,7 +154,8 @@ TEST(Authorizer, OthersMayOnlyLookAtTheApiItself) {
   EXPECT_TRUE(ask(kStranger, "GET", "/api/v1").allowed);
   EXPECT_TRUE(
       ask(kStranger, "POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews").allowed);
-  for (const char* path : {"/api/v1/pods", "/metrics", "/api/v1/nodes"})
+  for (const char* path :
+       {"/api/v1/pods", "/metrics", "/api/v1/nodes", "/api/v1/nodes/n1/proxy/metrics"})
     EXPECT_FALSE(ask(kStranger, "GET", path).allowed) << path;
   EXPECT_FALSE(ask(kStranger, "POST", "/coracle/v1/join").allowed);
   // The name alone makes no node, nor does the group.
@@ -275,7 +281,9 @@ TEST_F(AuthorizedRequests, NodesAndTokensAreHeldToTheTable) {
   EXPECT_EQ(as(kAsNode, "OPTIONS", "/api/v1/secrets").code, 405);
   EXPECT_EQ(as(kAsNode, "GET", "/nothing").code, 403);
   EXPECT_EQ(as(kAsNode, "GET", "/api/v1/nodes").code, 200);
-  for (const char* path : {"/api/v1/nodes", "/api", "/metrics", "/apis"})
+  EXPECT_EQ(as(kAsNode, "GET", "/api/v1/nodes/n1/proxy/metrics").code, 403);
+  for (const char* path :
+       {"/api/v1/nodes", "/api", "/metrics", "/apis", "/api/v1/nodes/n1/proxy/metrics"})
     EXPECT_EQ(as(kAsToken, "GET", path).code, 403) << path;
   EXPECT_EQ(as("wrong", "GET", "/api/v1/nodes").code, 401);
 }
@@ -313,6 +321,10 @@ TEST_F(AuthorizedRequests, CanIAnswersTheSame) {
   EXPECT_TRUE(can(kAsNode, {{"verb", "list"}, {"resource", "services"}}));
   EXPECT_FALSE(can(kAsNode, {{"verb", "list"}, {"resource", "secrets"}}));
   EXPECT_FALSE(can(kAsNode, {{"verb", "list"}, {"resource", "pods"}}));
+  const Json proxy = {
+      {"verb", "get"}, {"resource", "nodes"}, {"subresource", "proxy"}, {"name", "n1"}};
+  EXPECT_TRUE(can("token", proxy));
+  EXPECT_FALSE(can(kAsNode, proxy));
   EXPECT_TRUE(can(kAsNode, {{"verb", "list"},
                             {"resource", "pods"},
                             {"fieldSelector", {{"rawSelector", "spec.nodeName=n1"}}}}));

@@ -68,12 +68,70 @@ TEST(Router, Paths) {
   }
 }
 
+TEST(Router, WhatFollowsTheProxyOfANodeIsTheNodes) {
+  struct ProxyCase {
+    const char* path;
+    const char* extra;  // null: no such path
+  };
+  const ProxyCase cases[] = {
+      {"/api/v1/nodes/n1/proxy", ""},
+      {"/api/v1/nodes/n1/proxy/", ""},
+      {"/api/v1/nodes/n1/proxy/metrics", "metrics"},
+      {"/api/v1/nodes/n1/proxy/metrics/", "metrics"},
+      {"/api/v1/nodes/n1/proxy/metrics/cadvisor", "metrics/cadvisor"},
+      {"/api/v1/nodes/n1/proxy/%6detrics", "metrics"},
+      {"/api/v1/nodes/n1/proxy/a%20b/proxy/c", "a b/proxy/c"},
+      {"/api/v1/%6eodes/n1/prox%79/metrics", "metrics"},
+      {"/api/v1/nodes/n1/proxy//metrics", nullptr},
+      {"/api/v1/nodes/n1/proxy/metrics//", nullptr},
+      {"/api/v1/nodes//proxy/metrics", nullptr},
+      {"/api/v1/nodes/n1/status/metrics", nullptr},
+      {"/api/v1/pods/n1/proxy/metrics", nullptr},
+      {"/api/v1/watch/nodes/n1/proxy/metrics", nullptr},
+      {"/api/v1/namespaces/a/nodes/n1/proxy/metrics", nullptr},
+      {"/api/v1/namespaces/a/pods/p/proxy/metrics", nullptr},
+      {"/api/v1/namespaces/a/services/s/proxy/metrics", nullptr},
+      {"/apis/apps/v1/nodes/n1/proxy/metrics", nullptr},
+  };
+  for (const auto& [path, extra] : cases) {
+    SCOPED_TRACE(path);
+    const auto route = parse_route(path);
+    ASSERT_TRUE(route) << route.error().message;
+    EXPECT_EQ(route->target == Target::Resource, extra != nullptr);
+    if (extra == nullptr) continue;
+    EXPECT_EQ(route->plural + " " + route->name + " " + route->subresource, "nodes n1 proxy");
+    EXPECT_EQ(route->extra, extra);
+    EXPECT_EQ(verb_name(*verb_of("GET", *route, *Query::parse("watch=1"))), "get");
+  }
+  EXPECT_EQ(parse_route("/api/v1/nodes/n1/status")->extra, "");
+}
+
 TEST(Router, HostilePathsAreRefused) {
-  for (const char* path :
-       {"", "api", "/api/v1/namespaces/a%2fb/pods", "/api/v1/pods/a%2Fb", "/api/v1/../v1/pods",
-        "/api/v1/./pods", "/api/v1/%2e%2e/pods", "/api/v1/%2E/pods", "/api/v1/.%2e/pods",
-        "/livez/..", "/api/v1/pods/%00", "/api/v1/pods/%0a", "/api/v1/pods/%zz", "/api/v1/pods/%2",
-        "/api/v1/pods/%5c"}) {
+  for (const char* path : {"/api/v1/nodes/n1/proxy/..",
+                           "/api/v1/nodes/n1/proxy/../../n2",
+                           "/api/v1/nodes/n1/proxy/./metrics",
+                           "/api/v1/nodes/n1/proxy/%2e%2e/status",
+                           "/api/v1/nodes/n1/proxy/metrics%2fcadvisor",
+                           "/api/v1/nodes/n1/proxy/%2F",
+                           "/api/v1/nodes/n1/proxy/a%5cb",
+                           "/api/v1/nodes/n1/proxy/%00",
+                           "/api/v1/nodes/n1%2fproxy/metrics",
+                           "/api/v1/nodes/n1/proxy/%zz",
+                           "",
+                           "api",
+                           "/api/v1/namespaces/a%2fb/pods",
+                           "/api/v1/pods/a%2Fb",
+                           "/api/v1/../v1/pods",
+                           "/api/v1/./pods",
+                           "/api/v1/%2e%2e/pods",
+                           "/api/v1/%2E/pods",
+                           "/api/v1/.%2e/pods",
+                           "/livez/..",
+                           "/api/v1/pods/%00",
+                           "/api/v1/pods/%0a",
+                           "/api/v1/pods/%zz",
+                           "/api/v1/pods/%2",
+                           "/api/v1/pods/%5c"}) {
     SCOPED_TRACE(path);
     const auto route = parse_route(path);
     ASSERT_FALSE(route);

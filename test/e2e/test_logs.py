@@ -1,4 +1,5 @@
-"""kubectl logs: every option, Pods on every node, to the end and while it goes on; agents and the server die meanwhile."""
+"""What the server asks of its nodes. kubectl logs: every option, Pods on every node, to the end and while it goes on; agents
+and the server die meanwhile. The metrics of every node."""
 import json
 import os
 import re
@@ -63,13 +64,26 @@ class Follower:
         return self.process.returncode, (self.text + out).decode(), err.decode()
 
 
-class Logs(LabTest):
+class ThreeNodes(LabTest):
     @classmethod
     def setUpClass(cls):
         if LabTest.lab is None:
             LabTest.lab = Lab(nodes=3)
         super().setUpClass()
 
+    def agent_pid(self, index):
+        for entry in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                with open(f"/proc/{entry}/cmdline", "rb") as f:
+                    argv = f.read().split(b"\0")
+            except OSError:
+                continue
+            if len(argv) > 2 and argv[1] == b"agent" and self.lab.data_dir(index).encode() in argv:
+                return int(entry)
+        return None
+
+
+class Logs(ThreeNodes):
     def tearDown(self):
         self.lab.k("delete", "deployment,pod", "--all", "--force", "--grace-period=0", "--ignore-not-found", timeout=120)
         eventually(lambda: self.lab.get("pods")["items"] == [], "no Pods left")
@@ -86,17 +100,6 @@ class Logs(LabTest):
         code, out, err = self.lab.kubectl("logs", *args, check=False)
         self.assertNotEqual(code, 0, out)
         return err
-
-    def agent_pid(self, index):
-        for entry in filter(str.isdigit, os.listdir("/proc")):
-            try:
-                with open(f"/proc/{entry}/cmdline", "rb") as f:
-                    argv = f.read().split(b"\0")
-            except OSError:
-                continue
-            if len(argv) > 2 and argv[1] == b"agent" and self.lab.data_dir(index).encode() in argv:
-                return int(entry)
-        return None
 
     def supervisor_pid(self, name, index):
         for entry in filter(str.isdigit, os.listdir("/proc")):
@@ -270,6 +273,65 @@ class Logs(LabTest):
                 process.kill()
                 process.wait(30)
                 process.stdout.close()
+
+
+class NodeProxy(ThreeNodes):
+    def proxy(self, index, path, **kwargs):
+        return self.lab.kubectl("get", "--raw", f"/api/v1/nodes/{self.lab.node(index)}/proxy/{path}", **kwargs)
+
+    def dns_requests(self, index):
+        _, text, _ = self.proxy(index, "metrics")
+        return sum(float(value) for value in re.findall(r"^coracle_dns_requests_total(?:{.*})? (\S+)$", text, re.MULTILINE))
+
+    def dig(self, index):
+        self.lab.exec("dig", "@10.96.0.10", "+tries=2", "+time=10", "kubernetes.default.svc.cluster.local", node=index)
+
+    def test_metrics_of_the_server_s_node_and_of_an_agent_s(self):
+        started = {}
+        for version, binary in support.kubectl_binaries().items():
+            for index in (1, 2):
+                with self.subTest(kubectl=version, node=index):
+                    text = self.proxy(index, "metrics", binary=binary)[1]
+                    self.assertRegex(text, r"(?m)^coracle_dns_requests_total")
+                    for name in ("resident_memory_bytes", "cpu_seconds_total", "open_fds"):
+                        self.assertGreater(float(re.search(rf"(?m)^process_{name} (\S+)$", text)[1]), 0)
+                    started[index] = re.search(r"(?m)^process_start_time_seconds (\S+)$", text)[1]
+                    self.assertEqual("\napiserver_request_total{" in text, index == 1)
+                    self.assertEqual(self.proxy(index, "healthz", binary=binary)[1], "ok")
+        self.assertNotEqual(started[1], started[2], "each is a process of its own")
+
+    def test_a_question_counts_at_the_node_that_answered_it(self):
+        for asked, other in ((2, 3), (1, 2)):
+            with self.subTest(node=asked):
+                before, elsewhere = self.dns_requests(asked), self.dns_requests(other)
+                for _ in range(3):
+                    self.dig(asked)
+                self.assertEqual(self.dns_requests(asked), before + 3)
+                self.assertEqual(self.dns_requests(other), elsewhere)
+
+    def test_what_there_is_not(self):
+        code, _, err = self.proxy(2, "stats/summary", check=False)
+        self.assertNotEqual(code, 0)
+        self.assertIn('there is no "stats/summary" at a node, only these: healthz, metrics', err)
+        code, _, err = self.lab.kubectl("get", "--raw", "/api/v1/nodes/nobody/proxy/metrics", check=False)
+        self.assertNotEqual(code, 0)
+        self.assertIn('nodes "nobody" not found', err)
+        self.assertEqual(self.lab.k("auth", "can-i", "get", "nodes/proxy").strip(), "yes")
+
+    def test_an_agent_that_is_stopped(self):
+        os.kill(self.agent_pid(2), signal.SIGTERM)
+        eventually(lambda: self.agent_pid(2) is None, "the agent is gone")
+        try:
+            for path in ("metrics", "healthz"):
+                code, _, err = self.proxy(2, path, check=False)
+                self.assertNotEqual(code, 0)
+                self.assertIn("ServiceUnavailable", err)
+                self.assertIn(f'the {path} of node "{self.lab.node(2)}" cannot be read', err)
+                self.assertIn("is not connected to the server", err)
+            self.assertIn("process_open_fds", self.proxy(3, "metrics")[1])
+        finally:
+            self.lab.bring_up()
+        eventually(lambda: "process_open_fds" in self.proxy(2, "metrics")[1], "the agent is back")
 
 
 if __name__ == "__main__":

@@ -17,6 +17,17 @@ std::string encoded(std::string_view text) {
   return out;
 }
 
+// What lies between slashes.
+std::vector<std::string> parts_of(std::string_view path) {
+  std::vector<std::string> parts;
+  while (!path.empty()) {
+    const std::size_t slash = std::min(path.find('/'), path.size());
+    parts.emplace_back(path.substr(0, slash));
+    path.remove_prefix(std::min(slash + 1, path.size()));
+  }
+  return parts;
+}
+
 // The path that a route comes from, every byte encoded.
 std::string path_of(const ApiPath& route) {
   std::string path = route.group.empty() ? "/api" : "/apis/" + encoded(route.group);
@@ -25,6 +36,7 @@ std::string path_of(const ApiPath& route) {
   if (!route.ns.empty()) path += "/namespaces/" + encoded(route.ns);
   for (const std::string& part : {route.plural, route.name, route.subresource})
     if (!part.empty()) path += "/" + encoded(part);
+  for (const std::string& part : parts_of(route.extra)) path += "/" + encoded(part);
   return path;
 }
 
@@ -33,10 +45,15 @@ void require_route(std::string_view path) {
   if (!route || route->target != ApiPath::Target::Resource) return;
   require(!route->version.empty() && !route->plural.empty(), "a resource has a version and a name");
   require(route->subresource.empty() || !route->name.empty(), "a subresource is of something");
-  for (const std::string* part : {&route->group, &route->version, &route->plural, &route->ns,
-                                  &route->name, &route->subresource}) {
-    require(part->find('/') == std::string::npos && *part != "." && *part != ".." &&
-                part->find('\0') == std::string::npos,
+  require(route->extra.empty() || (route->plural == "nodes" && route->subresource == "proxy"),
+          "only a node is asked for more");
+  std::vector<std::string> parts = parts_of(route->extra);
+  for (const std::string& part : parts) require(!part.empty(), "nothing is left out");
+  parts.insert(parts.end(), {route->group, route->version, route->plural, route->ns, route->name,
+                             route->subresource});
+  for (const std::string& part : parts) {
+    require(part.find('/') == std::string::npos && part != "." && part != ".." &&
+                part.find('\0') == std::string::npos,
             "no part of a path is another path");
   }
   const auto again = parse_route(path_of(*route));

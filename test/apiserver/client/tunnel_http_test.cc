@@ -1,18 +1,12 @@
 // Logs through a whole API server: the node's end over TLS, the reader's over HTTPS.
 #include <apiserver/authorizer.h>
-#include <apiserver/client/node_key.h>
-#include <apiserver/signer.h>
-#include <coracle/http_client.h>
-#include <coracle/tunnel.h>
 #include <gmock/gmock.h>
 
-#include <atomic>
-#include <mutex>
 #include <thread>
 
-#include "support/api_fixture.h"
 #include "support/eventually.h"
 #include "support/tls_client.h"
+#include "tunnel_fixture.h"
 
 namespace coracle {
 namespace {
@@ -22,75 +16,8 @@ using ::testing::HasSubstr;
 
 constexpr const char* kPod = "/api/v1/namespaces/default/pods/p";
 
-// Says `text`, then waits until it is told to end; `endless`: says it again and again.
-struct Script {
-  std::string text = "a line\n";
-  bool endless = false;
-  std::atomic<bool> ends{true};
-  std::atomic<int> open{0};
-};
-
-class ScriptSource final : public TunnelSource {
- public:
-  explicit ScriptSource(Script& script) : script_(script) { ++script_.open; }
-  ScriptSource(const ScriptSource&) = delete;
-  ScriptSource& operator=(const ScriptSource&) = delete;
-  ~ScriptSource() override { --script_.open; }
-  void start(std::function<void()> /*wake*/) override {}
-  State produce(std::string& out, std::size_t /*room*/) override {
-    if (!said_ || script_.endless) out += script_.text;
-    said_ = true;
-    if (script_.endless) return State::More;
-    return script_.ends ? State::End : State::Waiting;
-  }
-
- private:
-  Script& script_;
-  bool said_ = false;
-};
-
-class TunnelHttpTest : public ClusterFixture {
+class TunnelHttpTest : public TunnelFixture {
  protected:
-  TunnelHttpTest() {
-    tune_ = [](ApiServerOptions& options) { options.tunnel_port = 0; };
-  }
-  void TearDown() override {
-    end_.reset();
-    client_.reset();
-    ClusterFixture::TearDown();
-  }
-
-  // A certificate of the cluster's authority for that node, with a new key.
-  HttpClientOptions credential(const std::string& node) {
-    HttpClientOptions out;
-    out.server = "https://127.0.0.1:" + std::to_string(server_->port());
-    out.server_name = "kubernetes";
-    out.ca_pem = read("pki/ca.crt");
-    out.client_key_pem = *make_node_key();
-    const auto signer = CertificateSigner::create(dir_ + "/pki", system_clock());
-    const auto request = read_signing_request(*make_signing_request(out.client_key_pem));
-    out.client_cert_pem = *(*signer)->sign_node(*request, node, std::chrono::hours(1));
-    return out;
-  }
-  void start_node(const HttpClientOptions& options) {
-    client_ = std::move(*make_http_client(options));
-    TunnelEnd::Options end;
-    end.connect = [this](const std::stop_token& stop) {
-      ++connects_;
-      return client_->connect(server_port_, stop);
-    };
-    end.serve = [this](const TunnelRequest& request) -> Result<std::unique_ptr<TunnelSource>> {
-      const std::lock_guard lock(mutex_);
-      asked_ = Json::parse(request.options, nullptr, false);
-      if (refusal_.code != Code::Internal) return refusal_;
-      return std::unique_ptr<TunnelSource>(std::make_unique<ScriptSource>(script_));
-    };
-    end.retry_min = std::chrono::milliseconds(1);
-    end.retry_max = std::chrono::milliseconds(20);
-    server_port_ = server_->tunnel_port();
-    end_ = std::move(*TunnelEnd::create(std::move(end)));
-    end_->start();
-  }
   void bound_pod(int containers = 1) {
     Json list = Json::array();
     for (int i = 0; i < containers; ++i)
@@ -106,19 +33,6 @@ class TunnelHttpTest : public ClusterFixture {
   std::string log_message(const std::string& query = "") {
     return json_string(log(query).json(), {"message"});
   }
-  Json asked() {
-    const std::lock_guard lock(mutex_);
-    return asked_;
-  }
-
-  Script script_;
-  std::mutex mutex_;
-  Json asked_;
-  Error refusal_{};  // Internal: none
-  std::atomic<int> connects_{0};
-  std::atomic<int> server_port_{0};
-  std::unique_ptr<HttpClient> client_;
-  std::unique_ptr<TunnelEnd> end_;
 };
 
 TEST_F(TunnelHttpTest, ALogIsTextAndEnds) {
@@ -144,10 +58,7 @@ TEST_F(TunnelHttpTest, WhatIsWrongIsSaidAsUpstreamDoes) {
   EXPECT_EQ(log("?container=b&tailLines=-1").code, 422);
   EXPECT_EQ(get("/api/v1/namespaces/default/pods/none/log").code, 404);
   EXPECT_EQ(call("POST", std::string(kPod) + "/log", "{}").code, 405);
-  {
-    const std::lock_guard lock(mutex_);
-    refusal_ = {Code::NotFound, "no"};
-  }
+  refuse({Code::NotFound, "no"});
   EXPECT_EQ(log_message("?container=b"), "container \"b\" in pod \"p\" is not available");
   const Json status = {
       {"status",

@@ -76,7 +76,7 @@ class LogServiceTest : public testing::Test {
   Result<std::unique_ptr<TunnelSource>> ask(Json options) {
     options["uid"] = "u";
     options["container"] = "c";
-    auto source = service_->serve({"/v1/logs", options.dump()});
+    auto source = service_->serve(options.dump());
     if (source) (*source)->start([this] { ++wakes_; });
     return source;
   }
@@ -108,10 +108,8 @@ TEST_F(LogServiceTest, NotStartedIsNotFound) {
   EXPECT_TRUE(is_not_found(ask(Json::object()).error()));
   start(0);
   EXPECT_TRUE(is_not_found(ask({{"previous", true}}).error()));
-  EXPECT_TRUE(is_not_found(service_->serve({"/v1/other", "{}"}).error()));
-  EXPECT_TRUE(
-      is_not_found(service_->serve({"/v1/logs", R"({"uid":"v","container":"c"})"}).error()));
-  EXPECT_EQ(service_->serve({"/v1/logs", ""}).error().code, Code::BadRequest);
+  EXPECT_TRUE(is_not_found(service_->serve(R"({"uid":"v","container":"c"})").error()));
+  EXPECT_EQ(service_->serve("").error().code, Code::BadRequest);
 }
 
 TEST_F(LogServiceTest, OnceAndPrevious) {

@@ -1,7 +1,7 @@
 // What every program tells of itself, under the names that Prometheus' client libraries use.
-#include "process_metrics.h"
 
 #include <coracle/metrics.h>
+#include <coracle/process_metrics.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
