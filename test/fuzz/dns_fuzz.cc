@@ -168,9 +168,10 @@ void converse(Input input, const Response& response) {
   const Rcode rcode = response.reply.rcode;
   const bool edns = rcode == Rcode::FormErr || rcode == Rcode::NotImp || rcode == Rcode::BadVers;
   int answers = 0, asked = 0;
+  bool same = true;  // names may point into the number
   forwarder->ask(question, [&](const Result<Reply>& reply) {
     ++answers;
-    require(!reply || *reply == response.reply, "what a server says is handed on");
+    require(!same || !reply || *reply == response.reply, "what a server says is handed on");
   });
   for (; answers == 0 && server.has_question(0); ++asked) {
     const Query query = server.next();
@@ -178,11 +179,13 @@ void converse(Input input, const Response& response) {
     std::string packet(text_of(input));
     packet[0] = static_cast<char>(query.id >> 8U);
     packet[1] = static_cast<char>(query.id & 255U);
+    const auto sent = parse_response(test::bytes_of(packet));
+    same = same && sent && sent->question == response.question && sent->reply == response.reply;
     server.send_udp(packet);
     forwarder->run();
   }
   if (test::wait_readable(server.tcp(), 0)) ::close(server.accept());
-  if (response.truncated || input.size() > 4096) return;
+  if (!same || response.truncated || input.size() > 4096) return;
   require(answers == 1, "what a server says ends the question");
   require(asked == (edns ? 2 : 1), "only who takes no EDNS is asked again");
 }
@@ -194,7 +197,7 @@ void fuzz_dns(Input input) {
   ask(input, Transport::Tcp, kMaxTcp);
   const auto response = parse_response(input);
   if (!response) return;
-  if (response->question) take_turns(*response);
+  if (response->question && !zone()->owns(*response->question)) take_turns(*response);
   converse(input, *response);
   // What upstream says is passed on to Pods.
   Query query;
