@@ -133,6 +133,12 @@ class Machine:
         children = f"/proc/{self.holder.pid}/task/{self.holder.pid}/children"
         with open(children, encoding="ascii") as f:
             self.pid = int(f.read().split()[0])
+        eventually(self.asleep, f"machine {name} has come to rest")
+
+    def asleep(self):
+        """Its first process has become what it stays."""
+        with open(f"/proc/{self.pid}/comm", encoding="ascii") as f:
+            return f.read() == "sleep\n"
 
     def close(self):
         self.holder.kill()
