@@ -109,7 +109,7 @@ bool readable_within(int fd, int milliseconds) {
 // parent.
 [[noreturn]] void become_keeper(int listener, int executable, char* const* argv) {
   (void)::setsid();
-  const pid_t again = ::fork();
+  const long again = ::syscall(SYS_clone, SIGCHLD, nullptr, nullptr, nullptr, nullptr);
   if (again != 0) ::_exit(again < 0 ? 1 : 0);
   constexpr int kHigh = 20;
   const int program = ::fcntl(executable, F_DUPFD_CLOEXEC, kHigh);
