@@ -53,6 +53,7 @@ struct Forwarder::Pending {
   bool tcp = false;
   Extension extension = Extension::Edns;
   bool retried = false;  // without EDNS, as the answer with it was an error
+  bool silent = false;   // an earlier try has brought no answer
   std::uint16_t id = 0;
   Ip own;  // its address and port
   Port port = 0;
@@ -116,8 +117,11 @@ void Forwarder::next_try(Pending& pending) {
   while (pending.tried < tries) {
     ++pending.tried;
     pending.retried = false;
-    pending.extension = health_.takes_edns(pending.server(), clock_.steady_now()) ? Extension::Edns
-                                                                                  : Extension::None;
+    // Some firewalls drop what has EDNS: who was silent is asked again without.
+    const bool again = pending.silent && pending.tried > pending.servers.size();
+    pending.extension = !again && health_.takes_edns(pending.server(), clock_.steady_now())
+                            ? Extension::Edns
+                            : Extension::None;
     if (send(pending)) return;
     health_.failed(pending.server(), clock_.steady_now());
     close(pending);
@@ -260,6 +264,7 @@ void Forwarder::take(Pending& pending, Response response) {
 }
 
 void Forwarder::give_up_try(Pending& pending) {
+  pending.silent = true;
   health_.failed(pending.server(), clock_.steady_now());
   close(pending);
   next_try(pending);

@@ -1,6 +1,7 @@
 // Asks upstream servers: UDP with a random ID from a socket, and so a source port, of its own for
 // each try, TCP for what was cut; the next server after silence or an error. A server that seems
-// not to take EDNS is asked again at once without it (RFC 6891, 6.2.2 and 7). Nobody waits for
+// not to take EDNS is asked again at once without it (RFC 6891, 6.2.2 and 7), one that was silent
+// when its turn comes again. Nobody waits for
 // this: its descriptor belongs into a loop that calls run(). Not thread-safe: one thread, the
 // loop's.
 #pragma once

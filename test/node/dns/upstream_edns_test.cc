@@ -148,6 +148,23 @@ TEST_F(DnsForwarderEdns, SilenceAfterwardsIsAFailedTry) {
   EXPECT_TRUE(results_[0]);
 }
 
+TEST_F(DnsForwarderEdns, WhoWasSilentIsAskedAgainWithout) {
+  FakeServer firewalled;
+  use({firewalled.address()});
+  ask();
+  EXPECT_TRUE(firewalled.next().edns);
+  clock_.pass(800ms);
+  forwarder_->run();
+  const Query second = firewalled.next();
+  EXPECT_FALSE(second.edns);
+  firewalled.answer(second, address_reply());
+  run_until(1);
+  EXPECT_EQ(results_[0]->answer, address_reply().answer);
+  // A packet may have been lost: that is nothing to remember.
+  ask();
+  EXPECT_TRUE(firewalled.next().edns);
+}
+
 TEST_F(DnsForwarderEdns, WhatIsCutWithoutIsAskedForOverTcpWithout) {
   FakeServer old;
   use({old.address()});
