@@ -18,8 +18,6 @@ namespace coracle::dns {
 namespace {
 
 constexpr int kMaxRounds = 8;  // of a socket's packets before all else has its turn
-// What upstream servers take for an answer, mostly.
-constexpr std::chrono::milliseconds kLastAnswers{200};
 
 }  // namespace
 
@@ -59,8 +57,10 @@ class Server::Loop {
       const MutexLock lock(server.mutex_);
       server.counters_ = responder_->counters();
     }
+    // What comes from now on is the next one's.
     for (const int socket : udp_->sockets()) (void)watch(socket, EPOLL_CTL_DEL);
-    const auto deadline = clock_.steady_now() + kLastAnswers;
+    tcp_->stop_accepting();
+    const auto deadline = clock_.steady_now() + options_.last_answers;
     while (responder_->pending() > 0 && clock_.steady_now() < deadline) turn(server, deadline);
   }
 

@@ -7,6 +7,7 @@
 #include <coracle/net.h>
 #include <coracle/result.h>
 
+#include <chrono>
 #include <memory>
 #include <set>
 #include <string>
@@ -36,6 +37,8 @@ struct ServerOptions {
   ForwarderOptions forwarder = {};
   TcpLimits tcp = {};
   SocketKeeper sockets = {};
+  // How long a stop waits for what was asked of upstream servers: what they take, mostly.
+  std::chrono::milliseconds last_answers{200};
 };
 
 // Thread-safe.

@@ -84,6 +84,10 @@ void TcpListener::run() {
   for (const int number : silent) close(number);
 }
 
+void TcpListener::stop_accepting() {
+  for (const int socket : sockets_) (void)::epoll_ctl(epoll_, EPOLL_CTL_DEL, socket, nullptr);
+}
+
 std::optional<std::chrono::steady_clock::time_point> TcpListener::deadline() const {
   std::optional<std::chrono::steady_clock::time_point> first;
   for (const auto& [number, connection] : connections_)

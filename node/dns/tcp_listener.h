@@ -38,6 +38,7 @@ class TcpListener {
 
   int fd() const { return epoll_; }
   void run();
+  void stop_accepting();  // new connections wait in the sockets
   std::optional<std::chrono::steady_clock::time_point> deadline() const;
   std::size_t connections() const { return connections_.size(); }
 

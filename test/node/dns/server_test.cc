@@ -324,7 +324,9 @@ TEST_F(DnsServer, WhatIsKeptButDoesNotFitIsNotUsed) {
 }
 
 TEST_F(DnsServer, WhatWaitsForUpstreamIsAnsweredBeforeItStops) {
-  start();
+  ServerOptions options;
+  options.last_answers = 60s;
+  start(options);
   const Socket socket(SOCK_DGRAM, server_->port());
   socket.send(encode_question(9, {name("www.example.com"), type::kA}));
   const Query asked = upstream_.next();
