@@ -50,14 +50,15 @@ HttpResponse spliced_list(const ResourceKind& kind, const ListPage& page) {
   std::size_t size = 256;
   for (const EntryPtr& entry : page.entries) size += entry->value.size() + 1;
   response.body.reserve(size);
-  response.body = R"({"kind":")" + kind.resource.kind + R"(List","apiVersion":")" +
-                  kind.resource.api_version() + R"(","metadata":)" + list_metadata(page).dump() +
-                  R"(,"items":[)";
+  // Added, not assigned, which would give up what is reserved.
+  response.body += R"({"kind":")" + kind.resource.kind + R"(List","apiVersion":")" +
+                   kind.resource.api_version() + R"(","metadata":)" + list_metadata(page).dump() +
+                   R"(,"items":[)";
   bool first = true;
   for (const EntryPtr& entry : page.entries) {
     if (!first) response.body += ',';
     first = false;
-    response.body += without_type(entry->value);
+    append_without_type(entry->value, response.body);
   }
   response.body += "]}\n";
   return response;
@@ -102,20 +103,29 @@ Json parse_stored(const std::string& text) {
   return document.is_object() ? document : Json::object();
 }
 
-std::string without_type(std::string_view object) {
-  std::string out = "{";
+void append_without_type(std::string_view object, std::string& out) {
+  out += '{';
+  const std::size_t begin = out.size();
   std::size_t at = object.empty() ? 0 : 1;
-  while (at < object.size() && object[at] == '"') {
+  // They come first, as a rule: what follows both need not be looked at.
+  for (int left = 2; left > 0 && at < object.size() && object[at] == '"';) {
     const std::size_t name_end = skip_string(object, at);
     const std::string_view name = object.substr(at, name_end - at);
     const std::size_t end = skip_value(object, name_end);
-    if (name != "\"kind\"" && name != "\"apiVersion\"") {
-      if (out.size() > 1) out += ',';
+    if (name == "\"kind\"" || name == "\"apiVersion\"") {
+      --left;
+    } else {
+      if (out.size() > begin) out += ',';
       out.append(object.substr(at, end - at));
     }
-    at = end + 1;  // past the comma, or past the end
+    if (end >= object.size() || object[end] == '}') {
+      out += '}';
+      return;
+    }
+    at = end + 1;  // past the comma
   }
-  return out + "}";
+  if (out.size() > begin) out += ',';
+  out.append(object.substr(at));
 }
 
 Json partial_metadata(const Json& object, const std::string& version) {

@@ -33,7 +33,8 @@ HttpResponse list_response(const ResourceKind& kind, const ListPage& page,
 Json partial_metadata(const Json& object, const std::string& version);
 Json table_of(const ResourceKind& kind, const std::string& version, Json metadata);
 Json parse_stored(const std::string& text);
-// The object's text without its top-level kind and apiVersion, as items of typed lists are.
-std::string without_type(std::string_view object);
+// Appends the object's text without its top-level kind and apiVersion, as items of typed lists are.
+// REQUIRES: an object without spaces between its members, as all that is stored.
+void append_without_type(std::string_view object, std::string& out);
 
 }  // namespace coracle
