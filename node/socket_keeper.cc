@@ -226,14 +226,12 @@ Result<std::unique_ptr<KeptSockets>> KeptSockets::open(const std::string& data_d
 }
 
 KeptSockets::~KeptSockets() {
-  const MutexLock lock(mutex_);
   for (const auto& [name, fd] : taken_over_) ::close(fd);
   ::close(connection_);
 }
 
 // What is kept; fails when the process ends just now.
 Result<void> KeptSockets::receive() {
-  const MutexLock lock(mutex_);
   while (readable_within(connection_, kPatienceMilliseconds)) {
     Packet packet = receive_packet(connection_);
     if (packet.text == kEnd) return {};
@@ -243,10 +241,9 @@ Result<void> KeptSockets::receive() {
   return Error{Code::Unavailable, "the process that keeps sockets does not answer"};
 }
 
-int KeptSockets::take(const std::string& name) {
-  const MutexLock lock(mutex_);
-  const auto node = taken_over_.extract(name);
-  return node.empty() ? -1 : node.mapped();
+int KeptSockets::take(const std::string& name) const {
+  const auto found = taken_over_.find(name);
+  return found == taken_over_.end() ? -1 : ::fcntl(found->second, F_DUPFD_CLOEXEC, 0);
 }
 
 void KeptSockets::keep(const std::string& name, int fd) {

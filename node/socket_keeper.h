@@ -3,7 +3,6 @@
 // under another argv, which ends some seconds after the agent unless another one comes.
 #pragma once
 
-#include <coracle/mutex.h>
 #include <coracle/result.h>
 
 #include <functional>
@@ -15,10 +14,11 @@ namespace coracle {
 
 // What those who listen need of it. Null functions: nobody keeps anything.
 struct SocketKeeper {
-  // What an earlier agent kept under the name, once: a descriptor that is the caller's then; -1
-  // when there is none. It may be of an agent with other options.
+  // A duplicate of what an earlier agent kept under the name, the caller's then; -1 when there is
+  // none. It may be of an agent with other options.
   std::function<int(const std::string& name)> take = {};
-  // Keeps a duplicate for the next agent, instead of what was kept under the name.
+  // Keeps a duplicate for the next agent, instead of what was kept under the name (100 bytes at
+  // most). As far as it goes: where it does not, the next one makes its own.
   std::function<void(const std::string& name, int fd)> keep = {};
 };
 
@@ -33,7 +33,7 @@ class KeptSockets {
   KeptSockets(const KeptSockets&) = delete;
   KeptSockets& operator=(const KeptSockets&) = delete;
 
-  int take(const std::string& name);
+  int take(const std::string& name) const;
   void keep(const std::string& name, int fd);
   // To be used while this object lives.
   SocketKeeper functions();
@@ -46,8 +46,7 @@ class KeptSockets {
   Result<void> receive();
 
   const int connection_;
-  Mutex mutex_;
-  std::map<std::string, int> taken_over_ CORACLE_GUARDED_BY(mutex_);
+  std::map<std::string, int> taken_over_;  // by open()
 };
 
 inline constexpr const char* kSocketKeeperProgram = "coracle-sockets";

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 
 #include "dns/socket_address.h"
 
@@ -80,12 +81,7 @@ int take_socket(const Ip& ip, Port port, int type, const SocketKeeper& keeper) {
 }
 
 // Bound, and for TCP listening.
-Result<void> open_socket(const Ip& ip, Port port, int type, const SocketKeeper& keeper,
-                         std::vector<int>& fds) {
-  if (const int kept = take_socket(ip, port, type, keeper); kept >= 0) {
-    fds.push_back(kept);
-    return {};
-  }
+Result<void> make_socket(const Ip& ip, Port port, int type, std::vector<int>& fds) {
   const SocketAddress address(ip, port);
   const int fd = ::socket(address.storage.ss_family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd < 0) return Error::from_errno(errno, "socket");
@@ -100,7 +96,19 @@ Result<void> open_socket(const Ip& ip, Port port, int type, const SocketKeeper& 
   }
   if (type == SOCK_STREAM && ::listen(fd, kBacklog) != 0)
     return Error::from_errno(errno, place(ip, port));
-  if (keeper.keep && port != 0) keeper.keep(name_of(ip, type), fd);
+  return {};
+}
+
+using Made = std::vector<std::pair<std::string, int>>;  // those that were not taken over
+
+Result<void> open_socket(const Ip& ip, Port port, int type, const SocketKeeper& keeper,
+                         std::vector<int>& fds, Made& made) {
+  if (const int kept = take_socket(ip, port, type, keeper); kept >= 0) {
+    fds.push_back(kept);
+    return {};
+  }
+  TRY(make_socket(ip, port, type, fds));
+  made.emplace_back(name_of(ip, type), fds.back());
   return {};
 }
 
@@ -113,12 +121,17 @@ Result<Port> port_of(int fd) {
 
 Result<void> open_all(const std::vector<Ip>& addresses, Port port, const SocketKeeper& keeper,
                       ListenSockets& sockets) {
+  Made made;
+  const bool kept = keeper.keep && port != 0;
   for (const Ip& ip : addresses) {
-    TRY(open_socket(ip, port, SOCK_DGRAM, keeper, sockets.udp));
+    TRY(open_socket(ip, port, SOCK_DGRAM, keeper, sockets.udp, made));
     if (port == 0) port = TRY(port_of(sockets.udp.back()));
-    TRY(open_socket(ip, port, SOCK_STREAM, keeper, sockets.tcp));
+    TRY(open_socket(ip, port, SOCK_STREAM, keeper, sockets.tcp, made));
   }
   sockets.port = port;
+  // All or none: one that is kept alone would be in the way of the next attempt.
+  if (kept)
+    for (const auto& [name, fd] : made) keeper.keep(name, fd);
   return {};
 }
 

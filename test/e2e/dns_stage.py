@@ -10,6 +10,33 @@ from support import Lab, eventually, run
 DNS = "10.96.0.10"
 ZONE = "cluster.local"
 
+BACKEND = """
+apiVersion: v1
+kind: Service
+metadata: {name: backend}
+spec:
+  selector: {app: backend}
+  ports: [{name: http, port: 5000}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: each}
+spec:
+  clusterIP: None
+  selector: {app: backend}
+  ports: [{name: http, port: 5000}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: ext}
+spec: {type: ExternalName, externalName: www.example.com}
+---
+apiVersion: v1
+kind: Namespace
+metadata: {name: other}
+---
+"""
+
 # Asks getaddrinfo for IPv4 addresses, as `getent ahostsv4` does; linked with musl.
 MUSL_PROGRAM = r"""
 #include <arpa/inet.h>
